@@ -1,1 +1,257 @@
-//! net
+//! Joining a network, and talking to its members.
+//!
+//! This is the only module that names libp2p's swarm. It finds nodes (bootstrap peers, mDNS, the DHT, addresses out of
+//! the ledger), dials them for as long as it takes, admits those that prove the token, and offers three things to the
+//! layers above: gossip frames, streams by protocol, and a snapshot of who is connected.
+//!
+//! ```text
+//! Net ──commands──▶ actor (owns the swarm) ──▶ watch: Peers, addresses
+//!  └─ streams() ─────▶ the connection's own task       ├──▶ gossip frames (bounded; dropped and counted when full)
+//!                                                      └──▶ inbound streams, a queue per protocol
+//! ```
+//!
+//! **Invariant.** Nothing but admission is spoken with a peer that has not proved the token, except Kademlia and identify
+//! with servers of a DHT that this node dialled itself.
+
+mod actor;
+mod admission;
+mod behaviour;
+mod complaint;
+mod dialer;
+mod listen;
+mod mdns;
+mod members;
+mod peers;
+mod rendezvous;
+mod streams;
+mod transport;
+
+use std::{io, sync::Arc};
+
+pub use admission::Error as AdmissionError;
+use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub};
+pub use peers::{Peer, Peers, Transport, node_of, peer_of};
+pub use streams::{Inbound, Streams};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{identity::Identity, ledger::NodeId, token::Token};
+
+/// Tunnels to a worker.
+pub const TUNNEL: StreamProtocol = StreamProtocol::new("/p2p-fed/tunnel/1");
+
+/// Reconciliation of two ledgers.
+pub const SYNC: StreamProtocol = StreamProtocol::new("/p2p-fed/sync/1");
+
+/// Gossip frames waiting for the ledger. 256 frames of at most 64 KiB bound this to 16 MiB; when it is full the newest is
+/// dropped and counted, and the next sync repairs the loss.
+const GOSSIP_QUEUE: usize = 256;
+
+/// Commands waiting for the actor. Local work: whoever sends one waits.
+const COMMANDS: usize = 64;
+
+/// How a node joins.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen. Empty: TCP and QUIC on a free port, on all IPv4 and IPv6 addresses.
+    pub listen: Vec<Multiaddr>,
+    /// Addresses to tell others instead of the ones bound, where a port was forwarded. Empty: those bound.
+    pub announce: Vec<Multiaddr>,
+    /// Bootstrap peers, with or without `/p2p/ID`: members, or servers of a DHT.
+    pub peers: Vec<Multiaddr>,
+    /// Look for members by mDNS.
+    pub mdns: bool,
+    /// Look for members in a DHT.
+    pub dht: Dht,
+    /// Dial and announce loopback and private addresses alone.
+    pub lan: bool,
+    /// UDP port of mDNS; 5353 but in tests, which must not hear each other.
+    pub mdns_port: u16,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            announce: Vec::new(),
+            peers: Vec::new(),
+            mdns: true,
+            dht: Dht::Public,
+            lan: false,
+            mdns_port: 5353,
+        }
+    }
+}
+
+/// Which DHT serves as a meeting place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dht {
+    /// None.
+    Off,
+    /// The public one (Amino), as a client, together with the bootstrap peers.
+    Public,
+    /// One that the members serve among themselves, reached through the bootstrap peers.
+    Private,
+}
+
+/// Why a node cannot join.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An address given by the user could not be bound.
+    #[error("cannot listen on {address}: {source}; choose another --listen-addr, or stop what uses it")]
+    Listen {
+        /// The address.
+        address: Multiaddr,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// No default address could be bound.
+    #[error("cannot listen on any address: {0}")]
+    ListenNowhere(String),
+    /// TLS or gossip could not be set up.
+    #[error("cannot set up the network: {0}")]
+    Setup(#[from] io::Error),
+    /// mDNS could not be started on any interface.
+    #[error("cannot start mDNS: {0}; --no-mdns does without it")]
+    Mdns(#[from] mdns::Error),
+}
+
+/// A record on its way through the network.
+#[derive(Debug)]
+pub struct Frame {
+    /// Who passed it on.
+    pub from: NodeId,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// To be given back with the verdict.
+    pub receipt: Receipt,
+}
+
+/// Names a frame that gossip waits to pass on.
+#[derive(Debug)]
+pub struct Receipt {
+    message: gossipsub::MessageId,
+    source: PeerId,
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acceptance {
+    /// Pass it on.
+    Accept,
+    /// Drop it; nobody is to blame.
+    Ignore,
+    /// Drop it; whoever passed it on is to blame.
+    Reject,
+}
+
+/// A handle to the network. Clones share.
+#[derive(Clone, Debug)]
+pub struct Net {
+    node: NodeId,
+    commands: mpsc::Sender<Command>,
+    streams: Streams,
+    peers: watch::Receiver<Arc<Peers>>,
+    addresses: watch::Receiver<Arc<Vec<Multiaddr>>>,
+}
+
+/// What arrives from other members. Each queue has one reader.
+#[derive(Debug)]
+pub struct Arrivals {
+    /// Gossip.
+    pub frames: mpsc::Receiver<Frame>,
+    /// Streams of [`TUNNEL`].
+    pub tunnels: mpsc::Receiver<Inbound>,
+    /// Streams of [`SYNC`].
+    pub syncs: mpsc::Receiver<Inbound>,
+}
+
+#[derive(Debug)]
+enum Command {
+    Publish(Vec<u8>),
+    Judge(Receipt, Acceptance),
+    List(Vec<(PeerId, Vec<Multiaddr>)>),
+    Disconnect(PeerId),
+}
+
+impl Net {
+    /// Binds the listeners and starts to look for members. The task ends after `cancel`, when all connections are closed.
+    ///
+    /// # Errors
+    /// [`Error`], before any packet is sent.
+    pub async fn bind(
+        config: Config,
+        identity: &Identity,
+        token: Arc<Token>,
+        cancel: CancellationToken,
+    ) -> Result<(Self, Arrivals, JoinHandle<()>), Error> {
+        let (commands, queue) = mpsc::channel(COMMANDS);
+        let (frames, arriving) = mpsc::channel(GOSSIP_QUEUE);
+        let built = actor::Actor::bind(config, identity, token, frames, queue, cancel).await?;
+        let net = Self {
+            node: identity.node_id(),
+            commands,
+            streams: built.streams,
+            peers: built.peers,
+            addresses: built.addresses,
+        };
+        let arrivals = Arrivals { frames: arriving, tunnels: built.tunnels, syncs: built.syncs };
+        Ok((net, arrivals, tokio::spawn(built.actor.run())))
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// Who is connected; changes with each connection made, lost or fallen silent.
+    pub fn peers(&self) -> watch::Receiver<Arc<Peers>> {
+        self.peers.clone()
+    }
+
+    /// Where this node can be dialled, without `/p2p/ID`.
+    pub fn addresses(&self) -> watch::Receiver<Arc<Vec<Multiaddr>>> {
+        self.addresses.clone()
+    }
+
+    /// Opens streams to members.
+    pub fn streams(&self) -> &Streams {
+        &self.streams
+    }
+
+    /// Sends a record to all members, as far as gossip reaches now.
+    pub async fn publish(&self, bytes: Vec<u8>) {
+        self.send(Command::Publish(bytes)).await;
+    }
+
+    /// Says what becomes of a frame.
+    pub async fn judge(&self, receipt: Receipt, acceptance: Acceptance) {
+        self.send(Command::Judge(receipt, acceptance)).await;
+    }
+
+    /// The members that the ledger lists, with their addresses: they are dialled until the next list lacks them.
+    pub async fn list(&self, nodes: impl IntoIterator<Item = (NodeId, Vec<String>)>) {
+        let listed = nodes.into_iter().filter_map(|(node, addresses)| {
+            // An address that this version cannot read is one of a transport that it does not speak.
+            Some((peer_of(&node)?, addresses.iter().filter_map(|text| text.parse().ok()).collect()))
+        });
+        self.send(Command::List(listed.collect())).await;
+    }
+
+    /// Closes all connections to `node`.
+    pub async fn disconnect(&self, node: NodeId) {
+        if let Some(peer) = peer_of(&node) {
+            self.send(Command::Disconnect(peer)).await;
+        }
+    }
+
+    /// A closed queue means that the node is stopping, and nothing is left to be done.
+    async fn send(&self, command: Command) {
+        let _ = self.commands.send(command).await;
+    }
+}

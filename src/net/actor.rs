@@ -1,0 +1,626 @@
+//! The task that owns the swarm.
+//!
+//! It waits for one of: stop, a command, an event of the swarm, a discovery, the clock. It never waits for a peer.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use futures::StreamExt;
+use libp2p::{
+    Multiaddr, PeerId, Swarm,
+    core::ConnectedPoint,
+    gossipsub, identify, kad,
+    multiaddr::Protocol,
+    ping,
+    swarm::{
+        ConnectionId, SwarmEvent,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+    time::Instant as TokioInstant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Acceptance, Command, Config, Dht, Error, Frame, Peer, Peers, Receipt, SYNC, Streams, TUNNEL, Transport,
+    admission::{Admission, Credentials, Standing, Strangers},
+    behaviour::{Behaviour, BehaviourEvent, MemberBehaviourEvent, Topics, topic_scores},
+    complaint,
+    dialer::{Dialer, Source, Target},
+    listen, mdns, node_of,
+    peers::Rtt,
+    rendezvous::{Rendezvous, Step},
+    streams::{self, Inbound},
+    transport,
+};
+use crate::{identity::Identity, ledger::NodeId, token::Token};
+
+/// How often epochs are looked at. A topic is subscribed a whole window early, so a second late costs nothing.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Pings in a row without an answer after which a connection is given up. One makes the peer unresponsive, and it gets no
+/// work; the connection is kept a little longer, because a machine that was merely frozen goes on with it.
+const SILENT_PINGS: u32 = 3;
+
+/// Closing connections in good order may take this long.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// A difference of clocks worth telling: beyond what NTP leaves, and long before windows of minutes stop to overlap.
+const CLOCK_TOLERANCE_MS: i64 = 10_000;
+
+/// A bootstrap peer that stays away is mentioned this often.
+const REMIND: Duration = Duration::from_secs(600);
+
+/// Streams that a peer may be negotiating on one connection; more would be reset, so it is as high as their number can be.
+const NEGOTIATING: usize = 4096;
+
+/// Where the public DHT is entered: the entry points that its operators publish, which edgevpn and LocalAI use as well.
+const PUBLIC_DHT: [&str; 5] = [
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmQCU2EcMqAqQPR2i9bChDtGNJchTbq5TbXJJ16u19uLTa",
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmbLHAnMoJPWSCR5Zhtx6BHJX9KiKNN6tpvbUcqanj75Nb",
+    "/dnsaddr/bootstrap.libp2p.io/p2p/QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt",
+    "/ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ",
+];
+
+/// A bound actor and its outlets.
+pub(super) struct Bound {
+    pub(super) actor: Actor,
+    pub(super) streams: Streams,
+    pub(super) tunnels: mpsc::Receiver<Inbound>,
+    pub(super) syncs: mpsc::Receiver<Inbound>,
+    pub(super) peers: watch::Receiver<Arc<Peers>>,
+    pub(super) addresses: watch::Receiver<Arc<Vec<Multiaddr>>>,
+}
+
+/// The task.
+pub(super) struct Actor {
+    swarm: Swarm<Behaviour>,
+    config: Config,
+    token: Arc<Token>,
+    admission: Admission,
+    started: Instant,
+    dialer: Dialer,
+    dials: HashMap<ConnectionId, Target>,
+    rendezvous: Option<Rendezvous>,
+    topics: Topics,
+    subscribed: Vec<String>,
+    publishing: Option<gossipsub::IdentTopic>,
+    connections: BTreeMap<NodeId, Vec<Connection>>,
+    connection_count: u64,
+    listed: BTreeSet<PeerId>,
+    complaints: HashMap<Target, (String, Instant)>,
+    clock_told: bool,
+    commands: mpsc::Receiver<Command>,
+    frames: mpsc::Sender<Frame>,
+    frames_dropped: u64,
+    peers: watch::Sender<Arc<Peers>>,
+    addresses: watch::Sender<Arc<Vec<Multiaddr>>>,
+    mdns: Option<Mdns>,
+    cancel: CancellationToken,
+}
+
+struct Mdns {
+    found: mpsc::Receiver<mdns::Discovered>,
+    task: JoinHandle<()>,
+}
+
+/// One connection to a member, newest last.
+struct Connection {
+    id: ConnectionId,
+    number: u64,
+    address: Multiaddr,
+    clock_ahead_ms: i64,
+    rtt: Rtt,
+    /// Pings in a row that nobody answered.
+    silent: u32,
+}
+
+impl Actor {
+    /// Builds the swarm and binds its listeners.
+    pub(super) async fn bind(
+        config: Config,
+        identity: &Identity,
+        token: Arc<Token>,
+        frames: mpsc::Sender<Frame>,
+        commands: mpsc::Receiver<Command>,
+        cancel: CancellationToken,
+    ) -> Result<Bound, Error> {
+        let local = identity.peer_id();
+        let credentials = Credentials {
+            network: token.network_id(),
+            generation: token.generation(),
+            key: token.admission_key(),
+        };
+        let strangers = if config.dht == Dht::Off { Strangers::Refuse } else { Strangers::Dht };
+        let admission = Admission::new(credentials, local, strangers);
+        let (behaviour, streams, [tunnels, syncs]) = streams::Streams::new([TUNNEL, SYNC]);
+        let topics = Topics::default();
+        let behaviour =
+            Behaviour::new(identity.keypair(), config.dht, admission.clone(), behaviour, topics.clone())?;
+        let swarm_config = libp2p::swarm::Config::with_tokio_executor()
+            .with_max_negotiating_inbound_streams(NEGOTIATING)
+            .with_substream_upgrade_protocol_override(libp2p::core::upgrade::Version::V1Lazy);
+        let mut swarm =
+            Swarm::new(transport::build(identity.keypair(), &admission)?, behaviour, local, swarm_config);
+        let bound = listen::bind(&mut swarm, &config).await?;
+        let (peers, peers_seen) = watch::channel(Arc::default());
+        let (addresses, addresses_seen) = watch::channel(Arc::new(bound));
+        let mdns = match config.mdns {
+            true => Some(spawn_mdns(&token, local, addresses_seen.clone(), config.mdns_port, &cancel)?),
+            false => None,
+        };
+        let started = Instant::now();
+        let mut actor = Self {
+            dialer: Dialer::new(local, rand::random()),
+            rendezvous: (config.dht != Dht::Off).then(|| Rendezvous::new(Duration::ZERO, rand::random())),
+            swarm,
+            token,
+            admission,
+            started,
+            dials: HashMap::new(),
+            topics,
+            subscribed: Vec::new(),
+            publishing: None,
+            connections: BTreeMap::new(),
+            connection_count: 0,
+            listed: BTreeSet::new(),
+            complaints: HashMap::new(),
+            clock_told: false,
+            commands,
+            frames,
+            frames_dropped: 0,
+            peers,
+            addresses,
+            mdns,
+            cancel,
+            config,
+        };
+        actor.enter();
+        actor.addresses_changed();
+        Ok(Bound { actor, streams, tunnels, syncs, peers: peers_seen, addresses: addresses_seen })
+    }
+
+    /// Sets out for the bootstrap peers and the DHT.
+    fn enter(&mut self) {
+        for address in self.config.peers.clone() {
+            self.dialer.bootstrap(Duration::ZERO, address);
+        }
+        if self.config.dht == Dht::Public
+            && let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut()
+        {
+            for text in PUBLIC_DHT {
+                if let Ok(mut address) = text.parse::<Multiaddr>()
+                    && let Some(Protocol::P2p(peer)) = address.pop()
+                {
+                    kademlia.add_address(&peer, address);
+                }
+            }
+        }
+        self.tick();
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let cancel = self.cancel.clone();
+        loop {
+            while let Some(dial) = self.dialer.poll_output(self.now()) {
+                self.dial(dial.target, dial.addresses);
+            }
+            let due = self.dialer.poll_timeout().map(|at| TokioInstant::from_std(self.started + at));
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                Some(command) = self.commands.recv() => self.on_command(command),
+                event = self.swarm.select_next_some() => self.on_swarm_event(event),
+                Some(found) = next_found(&mut self.mdns) => {
+                    let now = self.now();
+                    self.found(now, found.peer, found.addresses, Source::Heard);
+                }
+                _ = ticks.tick() => self.tick(),
+                () = sleep_until(due) => {}
+            }
+        }
+        self.close().await;
+    }
+
+    /// Tells every peer that this node goes, so that none has to find out.
+    async fn close(mut self) {
+        let connected: Vec<_> = self.swarm.connected_peers().copied().collect();
+        for peer in connected {
+            // An error means that the connection ended by itself.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let closed = async {
+            while self.swarm.network_info().num_peers() > 0 {
+                self.swarm.select_next_some().await;
+            }
+        };
+        if tokio::time::timeout(CLOSE_LIMIT, closed).await.is_err() {
+            tracing::debug!("some connections did not close in time");
+        }
+        if let Some(mdns) = self.mdns {
+            // It stops by the same token, after its good-bye.
+            let _ = mdns.task.await;
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    // === what others ask for ===
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Publish(bytes) => {
+                let Some(topic) = self.publishing.clone() else { return };
+                match self.swarm.behaviour_mut().members.gossip.publish(topic, bytes) {
+                    // Alone, or said already: sync tells whoever comes.
+                    Ok(_)
+                    | Err(gossipsub::PublishError::NoPeersSubscribedToTopic | gossipsub::PublishError::Duplicate) => {}
+                    Err(error) => tracing::debug!(%error, "record not gossiped"),
+                }
+            }
+            Command::Judge(Receipt { message, source }, acceptance) => {
+                let acceptance = match acceptance {
+                    Acceptance::Accept => gossipsub::MessageAcceptance::Accept,
+                    Acceptance::Ignore => gossipsub::MessageAcceptance::Ignore,
+                    Acceptance::Reject => gossipsub::MessageAcceptance::Reject,
+                };
+                let gossip = &mut self.swarm.behaviour_mut().members.gossip;
+                gossip.report_message_validation_result(&message, &source, acceptance);
+            }
+            Command::List(nodes) => {
+                let now = self.now();
+                let listed: BTreeSet<_> = nodes.iter().map(|(peer, _)| *peer).collect();
+                for gone in self.listed.difference(&listed) {
+                    self.dialer.unlist(*gone);
+                }
+                self.listed = listed;
+                for (peer, addresses) in nodes {
+                    self.found(now, peer, addresses, Source::Ledger);
+                }
+            }
+            Command::Disconnect(peer) => {
+                // An error means that there is no connection, which is what was wanted.
+                let _ = self.swarm.disconnect_peer_id(peer);
+            }
+        }
+    }
+
+    fn found(&mut self, now: Duration, peer: PeerId, mut addresses: Vec<Multiaddr>, source: Source) {
+        if self.config.lan {
+            addresses.retain(listen::is_lan);
+        }
+        if !addresses.is_empty() {
+            self.dialer.found(now, peer, addresses, source);
+        }
+    }
+
+    // === the clock ===
+
+    fn tick(&mut self) {
+        let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.turn_topics(unix_s);
+        let now = self.now();
+        let accompanied = !self.connections.is_empty();
+        let Some(rendezvous) = &mut self.rendezvous else { return };
+        let places = self.token.rendezvous(unix_s);
+        for step in rendezvous.steps(now, &places.current, &places.previous, accompanied) {
+            let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut() else { return };
+            match step {
+                Step::Meet(key) => {
+                    if let Err(error) = kademlia.start_providing(key.clone()) {
+                        tracing::debug!(%error, "rendezvous not advertised");
+                    }
+                    kademlia.get_providers(key);
+                }
+                Step::Withdraw(key) => kademlia.stop_providing(&key),
+            }
+        }
+    }
+
+    /// Follows the windows of the gossip topic: subscribed to the previous, the current and the next; published under the
+    /// current; subscriptions of peers accepted one window further, for those whose clocks are ahead.
+    fn turn_topics(&mut self, unix_s: u64) {
+        let windows = self.token.gossip_topics(unix_s);
+        let wanted: Vec<String> = windows.iter().cloned().collect();
+        if wanted == self.subscribed {
+            return;
+        }
+        let ahead = self.token.gossip_topics(self.token.gossip_epochs().next_change(unix_s)).next;
+        let hash = |text: &String| gossipsub::IdentTopic::new(text.as_str()).hash();
+        self.topics.allow(wanted.iter().chain([&ahead]).map(hash));
+        let gossip = &mut self.swarm.behaviour_mut().members.gossip;
+        for old in self.subscribed.iter().filter(|old| !wanted.contains(old)) {
+            gossip.unsubscribe(&gossipsub::IdentTopic::new(old.as_str()));
+        }
+        for text in &wanted {
+            let topic = gossipsub::IdentTopic::new(text.as_str());
+            // Neither can fail: the topic is allowed, and scoring is on with valid parameters.
+            let subscribed = gossip.subscribe(&topic).is_ok();
+            let scored = gossip.set_topic_params(topic, topic_scores()).is_ok();
+            debug_assert!(subscribed && scored);
+        }
+        self.publishing = Some(gossipsub::IdentTopic::new(windows.current.as_str()));
+        self.subscribed = wanted;
+    }
+
+    // === the swarm ===
+
+    fn dial(&mut self, target: Target, addresses: Vec<Multiaddr>) {
+        let options = match &target {
+            Target::Peer(peer) => DialOpts::peer_id(*peer)
+                .condition(PeerCondition::Disconnected)
+                .addresses(addresses)
+                .build(),
+            Target::Address(address) => DialOpts::unknown_peer_id().address(address.clone()).build(),
+        };
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.dials.insert(id, target);
+            }
+            Err(error) => self.dial_failed(&target, &complaint::of(&error)),
+        }
+    }
+
+    fn dial_failed(&mut self, target: &Target, why: &str) {
+        let now = self.now();
+        let Some(wait) = self.dialer.failed(now, target) else { return };
+        let named = match target {
+            Target::Address(address) => Some(address.clone()),
+            Target::Peer(peer) => {
+                self.config.peers.iter().find(|address| address.iter().last() == Some(Protocol::P2p(*peer))).cloned()
+            }
+        };
+        let Some(address) = named else {
+            tracing::debug!(peer = ?target, error = why, "peer not reached");
+            return;
+        };
+        let told = self.complaints.get(target);
+        if told.is_none_or(|(before, at)| before != why || at.elapsed() > REMIND) {
+            let retry_in = format!("{:.1}s", wait.as_secs_f64());
+            tracing::warn!(peer = %address, error = why, retry_in, "bootstrap peer not reached");
+            self.complaints.insert(target.clone(), (why.to_owned(), Instant::now()));
+        }
+    }
+
+    fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Members(MemberBehaviourEvent::Gossip(
+                gossipsub::Event::Message { propagation_source, message_id, message },
+            ))) => self.on_frame(propagation_source, message_id, message.data),
+            SwarmEvent::Behaviour(BehaviourEvent::Members(MemberBehaviourEvent::Ping(event))) => self.on_ping(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
+                self.on_identified(peer_id, info);
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Kademlia(kad::Event::OutboundQueryProgressed {
+                result: kad::QueryResult::GetProviders(Ok(kad::GetProvidersOk::FoundProviders { providers, .. })),
+                ..
+            })) => self.on_providers(providers),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
+                self.on_connected(peer_id, connection_id, &endpoint, num_established.get() == 1);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
+                tracing::debug!(peer = %peer_id, cause = cause.map(|cause| complaint::of(&cause)), "connection closed");
+                self.on_closed(peer_id, connection_id, num_established == 0);
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                if let Some(target) = self.dials.remove(&connection_id) {
+                    self.dial_failed(&target, &complaint::of(&error));
+                }
+            }
+            SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
+                tracing::debug!(address = %send_back_addr, error = complaint::of(&error), "inbound connection refused");
+            }
+            SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => self.addresses_changed(),
+            SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
+                tracing::error!(?addresses, %error, "listener closed");
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listener failed to accept"),
+            _ => {}
+        }
+    }
+
+    fn on_frame(&mut self, source: PeerId, message: gossipsub::MessageId, bytes: Vec<u8>) {
+        let Some(from) = node_of(&source) else { return };
+        let receipt = Receipt { message, source };
+        if let Err(error) = self.frames.try_send(Frame { from, bytes, receipt }) {
+            // The next sync repairs it.
+            self.frames_dropped += 1;
+            tracing::debug!(dropped_total = self.frames_dropped, "gossip frame dropped");
+            let frame = error.into_inner();
+            self.on_command(Command::Judge(frame.receipt, Acceptance::Ignore));
+        }
+    }
+
+    fn on_ping(&mut self, ping::Event { peer, connection, result }: ping::Event) {
+        let Some(connection) = node_of(&peer)
+            .and_then(|node| self.connections.get_mut(&node))
+            .and_then(|connections| connections.iter_mut().find(|known| known.id == connection))
+        else {
+            return;
+        };
+        let was = connection.silent;
+        match result {
+            Ok(rtt) => {
+                connection.rtt.set(rtt);
+                connection.silent = 0;
+            }
+            Err(_) => connection.silent += 1,
+        }
+        let (silent, id) = (connection.silent, connection.id);
+        if (was == 0) != (silent == 0) {
+            self.tell_peers();
+        }
+        if silent >= SILENT_PINGS {
+            self.swarm.close_connection(id);
+        }
+    }
+
+    fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
+        if let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut()
+            && info.protocols.iter().any(|protocol| kademlia.protocol_names().contains(protocol))
+        {
+            for address in info.listen_addrs {
+                kademlia.add_address(&peer, address);
+            }
+            let now = self.now();
+            if let Some(rendezvous) = &mut self.rendezvous {
+                rendezvous.hurry(now);
+            }
+        }
+    }
+
+    fn on_providers(&mut self, providers: impl IntoIterator<Item = PeerId>) {
+        for peer in providers {
+            if peer == *self.swarm.local_peer_id() || self.swarm.is_connected(&peer) {
+                continue;
+            }
+            // Their addresses are known to the running lookup alone, so the dial goes out while it runs.
+            let options = DialOpts::peer_id(peer)
+                .condition(PeerCondition::DisconnectedAndNotDialing)
+                .build();
+            if let Err(error) = self.swarm.dial(options) {
+                tracing::debug!(%peer, error = complaint::of(&error), "provider not dialled");
+            }
+        }
+    }
+
+    fn on_connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint, first: bool) {
+        if let Some(target) = self.dials.remove(&id) {
+            self.dialer.succeeded(&target, peer);
+            self.complaints.remove(&target);
+        }
+        if first {
+            self.dialer.connected(peer);
+        }
+        let Standing::Member { clock_ahead_ms } = self.admission.standing(&peer) else { return };
+        let Some(node) = node_of(&peer) else { return };
+        if clock_ahead_ms.abs() > CLOCK_TOLERANCE_MS && !self.clock_told {
+            self.clock_told = true;
+            tracing::warn!(
+                peer = node.short(),
+                ahead = format!("{:.0}s", clock_ahead_ms as f64 / 1000.0),
+                "a peer's clock differs from this one's; discovery tolerates one window of the token: check NTP on both"
+            );
+        }
+        self.connection_count += 1;
+        let connection = Connection {
+            id,
+            number: self.connection_count,
+            address: endpoint.get_remote_address().clone(),
+            clock_ahead_ms,
+            rtt: Rtt::default(),
+            silent: 0,
+        };
+        self.connections.entry(node).or_default().push(connection);
+        tracing::debug!(peer = node.short(), address = %endpoint.get_remote_address(), "member connected");
+        self.tell_peers();
+    }
+
+    fn on_closed(&mut self, peer: PeerId, id: ConnectionId, last: bool) {
+        let node = node_of(&peer);
+        let mut was_member = false;
+        if let Some(node) = node
+            && let Some(connections) = self.connections.get_mut(&node)
+        {
+            was_member = true;
+            connections.retain(|connection| connection.id != id);
+            if connections.is_empty() {
+                self.connections.remove(&node);
+            }
+            self.tell_peers();
+        }
+        if last {
+            let now = self.now();
+            self.dialer.disconnected(now, peer, was_member);
+            if was_member
+                && self.connections.is_empty()
+                && let Some(rendezvous) = &mut self.rendezvous
+            {
+                rendezvous.hurry(now);
+            }
+        }
+    }
+
+    fn tell_peers(&self) {
+        let connected = self
+            .connections
+            .iter()
+            .filter_map(|(node, connections)| {
+                let newest = connections.last()?;
+                let peer = Peer {
+                    number: newest.number,
+                    transport: Transport::of(&newest.address),
+                    address: newest.address.clone(),
+                    responsive: connections.iter().any(|connection| connection.silent == 0),
+                    clock_ahead_ms: newest.clock_ahead_ms,
+                    rtt: newest.rtt.clone(),
+                };
+                Some((*node, peer))
+            })
+            .collect();
+        self.peers.send_replace(Arc::new(Peers { connected }));
+    }
+
+    /// Tells the DHT, mDNS and the layers above where this node listens now.
+    fn addresses_changed(&mut self) {
+        let listening: Vec<Multiaddr> = self.swarm.listeners().cloned().collect();
+        let announced = listen::announced(&self.config, listening);
+        let old: Vec<_> = self.swarm.external_addresses().cloned().collect();
+        for gone in old.iter().filter(|old| !announced.contains(old)) {
+            self.swarm.remove_external_address(gone);
+        }
+        for address in announced.iter().filter(|new| !old.contains(new)) {
+            self.swarm.add_external_address(address.clone());
+        }
+        self.addresses.send_if_modified(|addresses| {
+            let changed = **addresses != announced;
+            if changed {
+                *addresses = Arc::new(announced);
+            }
+            changed
+        });
+    }
+}
+
+async fn next_found(mdns: &mut Option<Mdns>) -> Option<mdns::Discovered> {
+    match mdns {
+        Some(mdns) => mdns.found.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(due: Option<TokioInstant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn spawn_mdns(
+    token: &Token,
+    local: PeerId,
+    addresses: watch::Receiver<Arc<Vec<Multiaddr>>>,
+    port: u16,
+    cancel: &CancellationToken,
+) -> Result<Mdns, Error> {
+    // A node that listens on loopback alone has nothing to say to the LAN.
+    let interfaces = match addresses.borrow().iter().all(listen::is_loopback) {
+        true => mdns::Interfaces::Loopback,
+        false => mdns::Interfaces::All,
+    };
+    let config = mdns::Config { service: token.mdns_name().to_owned(), interfaces, port };
+    let (found, task) = mdns::spawn(config, local, addresses, cancel.clone())?;
+    Ok(Mdns { found, task })
+}

@@ -1,0 +1,157 @@
+//! Where this node listens, and what it tells others of that.
+
+use std::{collections::HashSet, io, net::IpAddr, time::Duration};
+
+use futures::StreamExt;
+use libp2p::{
+    Multiaddr, Swarm, TransportError,
+    multiaddr::Protocol,
+    swarm::{NetworkBehaviour, SwarmEvent},
+};
+
+use super::{Config, Error};
+
+/// On every address of the host, on ports that the system chooses.
+const DEFAULT: [&str; 4] =
+    ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/tcp/0", "/ip6/::/udp/0/quic-v1"];
+
+/// Every listener reports its addresses within this, or it never will.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Addresses in a record.
+const ANNOUNCED: usize = 8;
+
+/// Binds what the configuration says and waits until each listener knows its addresses; returns what to announce.
+pub(super) async fn bind<B: NetworkBehaviour>(swarm: &mut Swarm<B>, config: &Config) -> Result<Vec<Multiaddr>, Error> {
+    let mut waiting = HashSet::new();
+    let mut refused = Vec::new();
+    let asked: Vec<Multiaddr> = match config.listen.is_empty() {
+        true => DEFAULT.iter().filter_map(|text| text.parse().ok()).collect(),
+        false => config.listen.clone(),
+    };
+    for address in asked {
+        match swarm.listen_on(address.clone()) {
+            Ok(id) => {
+                waiting.insert(id);
+            }
+            Err(error) if config.listen.is_empty() => {
+                // A host without IPv6, for one.
+                tracing::debug!(%address, error = %reason(error), "default address not bound");
+                refused.push(address.to_string());
+            }
+            Err(error) => return Err(Error::Listen { address, source: reason(error) }),
+        }
+    }
+    if waiting.is_empty() {
+        return Err(Error::ListenNowhere(refused.join(", ")));
+    }
+    let known = async {
+        while !waiting.is_empty() {
+            match swarm.select_next_some().await {
+                SwarmEvent::NewListenAddr { listener_id, .. } | SwarmEvent::ListenerClosed { listener_id, .. } => {
+                    waiting.remove(&listener_id);
+                }
+                _ => {}
+            }
+        }
+    };
+    if tokio::time::timeout(LIMIT, known).await.is_err() {
+        tracing::warn!("a listener has no address yet");
+    }
+    Ok(announced(config, swarm.listeners().cloned().collect()))
+}
+
+/// The system's word, without the library's wrapping.
+fn reason(error: TransportError<io::Error>) -> io::Error {
+    match error {
+        TransportError::MultiaddrNotSupported(_) => {
+            io::Error::new(io::ErrorKind::Unsupported, "not a TCP or QUIC address")
+        }
+        TransportError::Other(error) => innermost(error),
+    }
+}
+
+fn innermost(error: io::Error) -> io::Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|inner| inner as _);
+    let mut found = None;
+    while let Some(inner) = cause {
+        if let Some(system) = inner.downcast_ref::<io::Error>() {
+            found = Some(system.raw_os_error().map_or_else(|| system.kind().into(), io::Error::from_raw_os_error));
+        }
+        cause = inner.source();
+    }
+    found.unwrap_or(error)
+}
+
+/// What others are told: the addresses that the user announces, or those bound, loopback only where there is nothing else.
+pub(super) fn announced(config: &Config, listening: Vec<Multiaddr>) -> Vec<Multiaddr> {
+    let mut addresses = if config.announce.is_empty() { listening } else { config.announce.clone() };
+    if config.lan {
+        addresses.retain(is_lan);
+    }
+    if addresses.iter().any(|address| !is_loopback(address)) {
+        addresses.retain(|address| !is_loopback(address) && !is_link_local(address));
+    }
+    addresses.sort_by_key(|address| (ip_of(address).is_some_and(|ip| ip.is_ipv6()), address.to_string()));
+    addresses.dedup();
+    addresses.truncate(ANNOUNCED);
+    addresses
+}
+
+/// The address is of this host or of a private network (RFC 1918, RFC 4193, link-local).
+pub(super) fn is_lan(address: &Multiaddr) -> bool {
+    match ip_of(address) {
+        Some(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+        Some(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+        None => false,
+    }
+}
+
+/// The address is of this host alone.
+pub(super) fn is_loopback(address: &Multiaddr) -> bool {
+    ip_of(address).is_some_and(|ip| ip.is_loopback())
+}
+
+/// IPv6 link-local addresses mean nothing without the interface of the one who dials.
+fn is_link_local(address: &Multiaddr) -> bool {
+    matches!(ip_of(address), Some(IpAddr::V6(ip)) if ip.is_unicast_link_local())
+}
+
+fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    address.iter().find_map(|part| match part {
+        Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
+        Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<Multiaddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn loopback_is_announced_only_where_there_is_nothing_else() {
+        let config = Config::default();
+        let both = addresses(&["/ip4/127.0.0.1/tcp/1", "/ip4/192.168.0.2/tcp/1", "/ip6/fe80::1/tcp/1"]);
+        assert_eq!(announced(&config, both), addresses(&["/ip4/192.168.0.2/tcp/1"]));
+        let alone = addresses(&["/ip4/127.0.0.1/tcp/1"]);
+        assert_eq!(announced(&config, alone.clone()), alone);
+    }
+
+    #[test]
+    fn a_lan_node_announces_no_public_address() {
+        let config = Config { lan: true, ..Config::default() };
+        let both = addresses(&["/ip4/203.0.113.9/tcp/1", "/ip4/10.0.0.2/tcp/1"]);
+        assert_eq!(announced(&config, both), addresses(&["/ip4/10.0.0.2/tcp/1"]));
+    }
+
+    #[test]
+    fn a_forwarded_port_replaces_what_was_bound() {
+        let config = Config { announce: addresses(&["/ip4/203.0.113.9/tcp/4001"]), ..Config::default() };
+        assert_eq!(announced(&config, addresses(&["/ip4/10.0.0.2/tcp/1"])), config.announce);
+    }
+}

@@ -1,0 +1,126 @@
+//! Who is connected, as one immutable snapshot.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use libp2p::{Multiaddr, PeerId, identity, multiaddr::Protocol};
+
+use crate::ledger::NodeId;
+
+/// The members that this node is connected to.
+#[derive(Clone, Debug, Default)]
+pub struct Peers {
+    /// By id; a member with several connections appears once.
+    pub connected: BTreeMap<NodeId, Peer>,
+}
+
+/// One connected member.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Grows with each connection of this process, so that a reader sees a flap as a new number.
+    pub number: u64,
+    /// Its end of the newest connection.
+    pub address: Multiaddr,
+    /// What carries the newest connection.
+    pub transport: Transport,
+    /// It answered the last ping. A member that does not is stopped, frozen or cut off, and the connection is kept a while
+    /// to see.
+    pub responsive: bool,
+    /// Its clock minus ours when it was admitted, in milliseconds.
+    pub clock_ahead_ms: i64,
+    pub(super) rtt: Rtt,
+}
+
+impl Peer {
+    /// The last round trip, once one was measured.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.rtt.get()
+    }
+}
+
+/// What carries a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP with TLS 1.3 or Noise.
+    Tcp,
+    /// QUIC.
+    Quic,
+}
+
+impl Transport {
+    /// What carries a connection at `address`.
+    pub fn of(address: &Multiaddr) -> Self {
+        match address.iter().any(|part| matches!(part, Protocol::QuicV1)) {
+            true => Self::Quic,
+            false => Self::Tcp,
+        }
+    }
+
+    /// `tcp` or `quic`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Quic => "quic",
+        }
+    }
+}
+
+/// A round trip that changes too often to be news: shared, in microseconds, zero before the first.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rtt(Arc<AtomicU32>);
+
+impl Rtt {
+    pub(super) fn set(&self, rtt: Duration) {
+        self.0.store(u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<Duration> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            micros => Some(Duration::from_micros(micros.into())),
+        }
+    }
+}
+
+/// The node whose key `peer` is rendered from; none for a key that is not Ed25519.
+pub fn node_of(peer: &PeerId) -> Option<NodeId> {
+    // An Ed25519 peer id is the identity multihash (code 0) of the key's protobuf.
+    let multihash = peer.as_ref();
+    if multihash.code() != 0 {
+        return None;
+    }
+    let key = identity::PublicKey::try_decode_protobuf(multihash.digest()).ok()?.try_into_ed25519().ok()?;
+    Some(NodeId::from_bytes(key.to_bytes()))
+}
+
+/// libp2p's rendering of `node`; none where its bytes are no point on the curve.
+pub fn peer_of(node: &NodeId) -> Option<PeerId> {
+    let key = identity::ed25519::PublicKey::try_from_bytes(node.as_bytes()).ok()?;
+    Some(identity::PublicKey::from(key).to_peer_id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_id_reads_like_its_peer_id_and_back() {
+        let peer = identity::Keypair::generate_ed25519().public().to_peer_id();
+        let node = node_of(&peer).unwrap();
+        assert_eq!(node.to_string(), peer.to_string());
+        assert_eq!(peer_of(&node), Some(peer));
+        assert_eq!(peer.to_string().parse(), Ok(node));
+    }
+
+    #[test]
+    fn a_peer_id_that_hides_its_key_is_no_node() {
+        let hashed: PeerId = "QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN".parse().unwrap();
+        assert_eq!(node_of(&hashed), None);
+    }
+}

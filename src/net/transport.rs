@@ -1,0 +1,113 @@
+//! How bytes reach a peer: TCP (TLS 1.3 or Noise, yamux) and QUIC, names resolved, and admission on top of either.
+
+use std::{io, time::Duration};
+
+use either::Either;
+use futures::{AsyncRead, AsyncWrite, FutureExt, TryFutureExt, future, future::BoxFuture};
+use libp2p::{
+    PeerId, Transport,
+    core::{
+        muxing::StreamMuxerBox,
+        transport::{Boxed, OrTransport, timeout::TransportTimeout},
+        upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, SelectUpgrade, UpgradeInfo, Version},
+    },
+    dns, identity, noise, quic, tcp, tls, yamux,
+};
+
+use super::admission::Admission;
+
+/// Streams on one connection. The library aborts beyond 4096: its connection window is 1 GiB and it sets aside 256 KiB
+/// for each.
+const MAX_STREAMS: usize = 4096;
+
+/// Connecting, both handshakes and admission together.
+const SETUP_LIMIT: Duration = Duration::from_secs(10);
+
+/// A silent QUIC peer is gone. TCP peers are found out by ping; this is the same bound for both.
+const QUIC_IDLE: Duration = Duration::from_secs(8);
+
+/// Keeps a NAT's UDP mapping, and the other end's idle clock, alive.
+const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(3);
+
+/// A burst of new connections waits in the kernel rather than being refused.
+const BACKLOG: u32 = 1024;
+
+/// The transport of a node.
+///
+/// # Errors
+/// When no certificate can be made of the key.
+pub(super) fn build(keypair: &identity::Keypair, admission: &Admission) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
+    let named = match dns::tokio::Transport::system(addressed(keypair)?) {
+        Ok(named) => named.boxed(),
+        Err(error) => {
+            // Two machines on a LAN without DNS, or a container without resolv.conf, must still meet.
+            tracing::warn!(%error, "no system resolver; names in multiaddrs will not resolve");
+            addressed(keypair)?.boxed()
+        }
+    };
+    let admission = admission.clone();
+    let admitted = named.and_then(move |output, point| admission.upgrade(output, point));
+    Ok(TransportTimeout::new(admitted, SETUP_LIMIT).boxed())
+}
+
+/// TCP and QUIC, for addresses without names.
+fn addressed(
+    keypair: &identity::Keypair,
+) -> io::Result<impl Transport<Output = (PeerId, StreamMuxerBox), Error: Send + Sync, Dial: Send, ListenerUpgrade: Send> + Send + Unpin + use<>>
+{
+    let secure = Secure(SelectUpgrade::new(
+        tls::Config::new(keypair).map_err(io::Error::other)?,
+        noise::Config::new(keypair).map_err(io::Error::other)?,
+    ));
+    let mut muxer = yamux::Config::default();
+    muxer.set_max_num_streams(MAX_STREAMS);
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true).listen_backlog(BACKLOG))
+        .upgrade(Version::V1Lazy)
+        .authenticate(secure)
+        .multiplex(muxer)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+
+    let mut datagram = quic::Config::new(keypair);
+    datagram.max_concurrent_stream_limit = MAX_STREAMS as u32;
+    datagram.max_idle_timeout = QUIC_IDLE.as_millis() as u32;
+    datagram.keep_alive_interval = QUIC_KEEP_ALIVE;
+    let quic =
+        quic::tokio::Transport::new(datagram).map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));
+
+    Ok(OrTransport::new(quic, tcp).map(|either, _| either.into_inner()))
+}
+
+/// TLS 1.3 first, Noise for peers without it, as one step.
+#[derive(Clone)]
+struct Secure(SelectUpgrade<tls::Config, noise::Config>);
+
+impl UpgradeInfo for Secure {
+    type Info = <SelectUpgrade<tls::Config, noise::Config> as UpgradeInfo>::Info;
+    type InfoIter = <SelectUpgrade<tls::Config, noise::Config> as UpgradeInfo>::InfoIter;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        self.0.protocol_info()
+    }
+}
+
+type Secured<C> = future::Either<tls::TlsStream<C>, noise::Output<C>>;
+
+impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> InboundConnectionUpgrade<C> for Secure {
+    type Output = (PeerId, Secured<C>);
+    type Error = Either<tls::UpgradeError, noise::Error>;
+    type Future = BoxFuture<'static, Result<Self::Output, Self::Error>>;
+
+    fn upgrade_inbound(self, socket: C, info: Self::Info) -> Self::Future {
+        self.0.upgrade_inbound(socket, info).map_ok(future::Either::factor_first).boxed()
+    }
+}
+
+impl<C: AsyncRead + AsyncWrite + Send + Unpin + 'static> OutboundConnectionUpgrade<C> for Secure {
+    type Output = (PeerId, Secured<C>);
+    type Error = Either<tls::UpgradeError, noise::Error>;
+    type Future = BoxFuture<'static, Result<Self::Output, Self::Error>>;
+
+    fn upgrade_outbound(self, socket: C, info: Self::Info) -> Self::Future {
+        self.0.upgrade_outbound(socket, info).map_ok(future::Either::factor_first).boxed()
+    }
+}
