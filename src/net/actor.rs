@@ -76,7 +76,7 @@ pub(super) struct Bound {
     pub(super) tunnels: mpsc::Receiver<Inbound>,
     pub(super) syncs: mpsc::Receiver<Inbound>,
     pub(super) peers: watch::Receiver<Arc<Peers>>,
-    pub(super) addresses: watch::Receiver<Arc<Vec<Multiaddr>>>,
+    pub(super) addresses: watch::Receiver<Vec<Multiaddr>>,
 }
 
 /// The task.
@@ -95,13 +95,13 @@ pub(super) struct Actor {
     connections: BTreeMap<NodeId, Vec<Connection>>,
     connection_count: u64,
     listed: BTreeSet<PeerId>,
-    complaints: HashMap<Target, (String, Instant)>,
+    complaints: BTreeMap<Target, (String, Instant)>,
     clock_told: bool,
     commands: mpsc::Receiver<Command>,
     frames: mpsc::Sender<Frame>,
     frames_dropped: u64,
     peers: watch::Sender<Arc<Peers>>,
-    addresses: watch::Sender<Arc<Vec<Multiaddr>>>,
+    addresses: watch::Sender<Vec<Multiaddr>>,
     mdns: Option<Mdns>,
     cancel: CancellationToken,
 }
@@ -151,7 +151,7 @@ impl Actor {
             Swarm::new(transport::build(identity.keypair(), &admission)?, behaviour, local, swarm_config);
         let bound = listen::bind(&mut swarm, &config).await?;
         let (peers, peers_seen) = watch::channel(Arc::default());
-        let (addresses, addresses_seen) = watch::channel(Arc::new(bound));
+        let (addresses, addresses_seen) = watch::channel(bound);
         let mdns = match config.mdns {
             true => Some(spawn_mdns(&token, local, addresses_seen.clone(), config.mdns_port, &cancel)?),
             false => None,
@@ -171,7 +171,7 @@ impl Actor {
             connections: BTreeMap::new(),
             connection_count: 0,
             listed: BTreeSet::new(),
-            complaints: HashMap::new(),
+            complaints: BTreeMap::new(),
             clock_told: false,
             commands,
             frames,
@@ -585,9 +585,9 @@ impl Actor {
             self.swarm.add_external_address(address.clone());
         }
         self.addresses.send_if_modified(|addresses| {
-            let changed = **addresses != announced;
+            let changed = *addresses != announced;
             if changed {
-                *addresses = Arc::new(announced);
+                *addresses = announced;
             }
             changed
         });
@@ -611,7 +611,7 @@ async fn sleep_until(due: Option<TokioInstant>) {
 fn spawn_mdns(
     token: &Token,
     local: PeerId,
-    addresses: watch::Receiver<Arc<Vec<Multiaddr>>>,
+    addresses: watch::Receiver<Vec<Multiaddr>>,
     port: u16,
     cancel: &CancellationToken,
 ) -> Result<Mdns, Error> {

@@ -53,7 +53,7 @@ pub(super) struct Behaviour {
 /// What only members meet.
 #[derive(NetworkBehaviour)]
 pub(super) struct MemberBehaviour {
-    pub(super) gossip: gossipsub::Behaviour<gossipsub::IdentityTransform, Topics>,
+    pub(super) gossip: gossipsub::Behaviour<gossipsub::IdentityTransform, gossipsub::MaxCountSubscriptionFilter<Topics>>,
     ping: ping::Behaviour,
     streams: streams::Behaviour,
 }
@@ -118,7 +118,7 @@ fn kademlia(local: PeerId, dht: Dht) -> Option<kad::Behaviour<kad::store::Memory
 fn gossip(
     keypair: &identity::Keypair,
     topics: Topics,
-) -> io::Result<gossipsub::Behaviour<gossipsub::IdentityTransform, Topics>> {
+) -> io::Result<gossipsub::Behaviour<gossipsub::IdentityTransform, gossipsub::MaxCountSubscriptionFilter<Topics>>> {
     let config = gossipsub::ConfigBuilder::default()
         .protocol_id_prefix("/p2p-fed/meshsub")
         .validation_mode(gossipsub::ValidationMode::Strict)
@@ -139,7 +139,11 @@ fn gossip(
     let mut gossip = gossipsub::Behaviour::new_with_subscription_filter(
         gossipsub::MessageAuthenticity::Signed(keypair.clone()),
         config,
-        topics,
+        gossipsub::MaxCountSubscriptionFilter {
+            filter: topics,
+            max_subscribed_topics: SUBSCRIPTIONS_MAX,
+            max_subscriptions_per_request: SUBSCRIPTIONS_MAX,
+        },
     )
     .map_err(io::Error::other)?;
     let scores = gossipsub::PeerScoreParams {
@@ -182,16 +186,5 @@ impl gossipsub::TopicSubscriptionFilter for Topics {
     fn can_subscribe(&mut self, topic: &gossipsub::TopicHash) -> bool {
         // A peer whose clock is ahead may name a window that is not known here yet; it subscribes again when it is.
         self.allowed.read().unwrap_or_else(PoisonError::into_inner).contains(topic)
-    }
-
-    fn filter_incoming_subscriptions<'a>(
-        &mut self,
-        subscriptions: &'a [gossipsub::Subscription],
-        _: &std::collections::BTreeSet<gossipsub::TopicHash>,
-    ) -> Result<HashSet<&'a gossipsub::Subscription>, String> {
-        if subscriptions.len() > SUBSCRIPTIONS_MAX {
-            return Err("too many subscriptions in one message".to_owned());
-        }
-        Ok(subscriptions.iter().filter(|subscription| self.can_subscribe(&subscription.topic_hash)).collect())
     }
 }

@@ -157,7 +157,7 @@ pub struct Net {
     commands: mpsc::Sender<Command>,
     streams: Streams,
     peers: watch::Receiver<Arc<Peers>>,
-    addresses: watch::Receiver<Arc<Vec<Multiaddr>>>,
+    addresses: watch::Receiver<Vec<Multiaddr>>,
 }
 
 /// What arrives from other members. Each queue has one reader.
@@ -215,7 +215,7 @@ impl Net {
     }
 
     /// Where this node can be dialled, without `/p2p/ID`.
-    pub fn addresses(&self) -> watch::Receiver<Arc<Vec<Multiaddr>>> {
+    pub fn addresses(&self) -> watch::Receiver<Vec<Multiaddr>> {
         self.addresses.clone()
     }
 

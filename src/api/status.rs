@@ -1,0 +1,176 @@
+//! What a node says of itself: plain data, the JSON that scripts rely on.
+//!
+//! Fields may be added; the ones here keep their names and meaning.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `p2p-fed status -o json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the program.
+    pub version: String,
+    /// The network's short id.
+    pub network: String,
+    /// This node.
+    pub node: Node,
+    /// Bound, answering, and neither draining nor stopping.
+    pub ready: bool,
+    /// Connected members.
+    pub peers: Vec<Peer>,
+    /// Every service that some node offers, with its workers.
+    pub services: Vec<Service>,
+    /// Local listeners that balance.
+    pub fronts: Vec<Front>,
+    /// Local backends on offer.
+    pub exports: Vec<Export>,
+}
+
+/// This node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its id.
+    pub id: String,
+    /// Its name on this host.
+    pub name: String,
+    /// Multiaddrs to give to others as `--peer`.
+    pub addresses: Vec<String>,
+    /// Seconds since it started.
+    pub uptime_s: u64,
+}
+
+/// A connected member.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its id.
+    pub id: String,
+    /// Its name, once its record is known.
+    pub name: Option<String>,
+    /// `direct`.
+    pub path: String,
+    /// `tcp` or `quic`.
+    pub transport: String,
+    /// Its end of the connection.
+    pub address: String,
+    /// Last round trip in milliseconds, once measured.
+    pub rtt_ms: Option<f64>,
+    /// It answered the last ping.
+    pub responsive: bool,
+    /// Its clock minus this one's, in seconds, when it connected.
+    pub clock_ahead_s: f64,
+}
+
+/// One service of the network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its name.
+    pub name: String,
+    /// `http` or `tcp`.
+    pub protocol: String,
+    /// Who offers it.
+    pub workers: Vec<Worker>,
+}
+
+/// One worker of a service, as this node sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Its node's id.
+    pub node: String,
+    /// Its node's name.
+    pub name: String,
+    /// `warming`, `ready`, `ejected`, `draining` where a local front balances over it; `offered` or `unreachable` else.
+    pub state: String,
+    /// Connections or requests that this node's fronts have there now.
+    pub in_flight: u64,
+    /// Those that it was picked for since this node started.
+    pub requests_total: u64,
+    /// Those of them that failed there.
+    pub failures_total: u64,
+    /// Time to the response, where measured.
+    pub latency_ms: Option<Latency>,
+    /// Connections it takes at once; 0 without a cap.
+    pub slots: u16,
+    /// Relative share.
+    pub weight: u8,
+    /// Its labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Percentiles over the last requests.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Half were faster.
+    pub p50: f64,
+    /// One in a hundred was slower.
+    pub p99: f64,
+}
+
+/// A local listener that balances.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Front {
+    /// The service it balances.
+    pub service: String,
+    /// Where clients connect.
+    pub listen: String,
+    /// How it picks.
+    pub policy: String,
+    /// `auto`, `http` or `tcp`.
+    pub mode: String,
+    /// Requests (HTTP) and connections (TCP) taken.
+    pub requests_total: u64,
+    /// Those under way.
+    pub in_flight: u64,
+}
+
+/// A local backend on offer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Export {
+    /// The service it is offered as.
+    pub service: String,
+    /// The backend.
+    pub target: String,
+    /// Whether its probe succeeds, so that it is offered.
+    pub healthy: bool,
+    /// Why it is not.
+    pub error: Option<String>,
+    /// Tunnels open to it.
+    pub in_flight: u64,
+    /// Tunnels accepted since start.
+    pub tunnels_total: u64,
+    /// Tunnels refused since start.
+    pub refused_total: u64,
+}
+
+/// One node's record, as `p2p-fed ledger -o json` lists it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Whose.
+    pub node: String,
+    /// Its name.
+    pub name: String,
+    /// The record's number.
+    pub seq: u64,
+    /// A record of it arrived within its time to live.
+    pub fresh: bool,
+    /// It takes no new work.
+    pub draining: bool,
+    /// It is stopping.
+    pub leaving: bool,
+    /// Two different records with one number were seen: its key is used twice.
+    pub quarantined: bool,
+    /// Where it can be dialled.
+    pub addresses: Vec<String>,
+    /// Names of what it offers.
+    pub services: Vec<String>,
+}
+
+/// `p2p-fed ledger -o json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Grows with each change at this node.
+    pub revision: u64,
+    /// Every record held.
+    pub records: Vec<Record>,
+}
