@@ -1,0 +1,316 @@
+//! The task that owns the ledger.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinSet,
+    time::{Instant as TokioInstant, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Command,
+    session::{self, Event},
+};
+use crate::{
+    identity::{Identity, StateDir},
+    ledger::{self, Input, Ledger, Moment, NodeId, Output, Verdict, View},
+    net::{Acceptance, Frame, Inbound, Net, Peers, Receipt, SYNC, peer_of},
+};
+
+/// Frames of all sessions waiting for the ledger: each session has at most one frame in hand, so beyond this they wait
+/// and with them their peers.
+const EVENTS: usize = 256;
+
+/// Frames waiting to be sent on one session. A peer that does not read them loses the session, and the next one starts
+/// over; the ledger's own bound on a session is lower.
+const OUTGOING: usize = 64;
+
+/// Opening a stream to a connected peer.
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Sessions at once. Each neighbour has one at a time; a hundred neighbours that all connect at once are served in turn.
+const SESSIONS: usize = 64;
+
+/// A disk that cannot keep the sequence number is mentioned this often.
+const DISK_REMIND: Duration = Duration::from_secs(60);
+
+pub(super) struct Actor {
+    ledger: Ledger,
+    started: Instant,
+    state: Arc<StateDir>,
+    net: Net,
+    views: watch::Sender<Arc<View>>,
+    commands: mpsc::Receiver<Command>,
+    frames: mpsc::Receiver<Frame>,
+    syncs: mpsc::Receiver<Inbound>,
+    events: mpsc::Receiver<(u64, Event)>,
+    events_in: mpsc::Sender<(u64, Event)>,
+    opened: mpsc::Receiver<Opened>,
+    opened_in: mpsc::Sender<Opened>,
+    sessions: HashMap<u64, mpsc::Sender<Vec<u8>>>,
+    session_count: u64,
+    tickets: HashMap<u64, Receipt>,
+    ticket_count: u64,
+    known: BTreeMap<NodeId, u64>,
+    tasks: JoinSet<()>,
+    disk_told: Option<Instant>,
+    cancel: CancellationToken,
+}
+
+/// A stream that the ledger asked for; none where it could not be opened.
+struct Opened {
+    peer: NodeId,
+    stream: Option<libp2p::Stream>,
+}
+
+impl Actor {
+    #[expect(clippy::too_many_arguments, reason = "a task's inlets, each of another kind; a struct would only rename them")]
+    pub(super) fn new(
+        config: ledger::Config,
+        identity: &Identity,
+        state: Arc<StateDir>,
+        net: Net,
+        frames: mpsc::Receiver<Frame>,
+        syncs: mpsc::Receiver<Inbound>,
+        commands: mpsc::Receiver<Command>,
+        cancel: CancellationToken,
+    ) -> (Self, watch::Receiver<Arc<View>>) {
+        let started = Instant::now();
+        let ledger =
+            Ledger::new(config, identity.signing_key(), state.load_seq(), moment(started), rand::random());
+        let (views, seen) = watch::channel(ledger.view());
+        let (events_in, events) = mpsc::channel(EVENTS);
+        let (opened_in, opened) = mpsc::channel(SESSIONS);
+        let actor = Self {
+            ledger,
+            started,
+            state,
+            net,
+            views,
+            commands,
+            frames,
+            syncs,
+            events,
+            events_in,
+            opened,
+            opened_in,
+            sessions: HashMap::new(),
+            session_count: 0,
+            tickets: HashMap::new(),
+            ticket_count: 0,
+            known: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            disk_told: None,
+            cancel,
+        };
+        (actor, seen)
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut peers = self.net.peers();
+        let cancel = self.cancel.clone();
+        loop {
+            let due = self.ledger.poll_timeout().map(|at| TokioInstant::from_std(self.started + at));
+            let mut done = None;
+            tokio::select! {
+                biased;
+                () = cancel.cancelled() => break,
+                Some(Command::Publish(statement, told)) = self.commands.recv() => {
+                    self.handle(Input::Publish(statement));
+                    done = Some(told);
+                }
+                Ok(()) = peers.changed() => {
+                    let now = Arc::clone(&peers.borrow_and_update());
+                    self.on_peers(&now);
+                }
+                Some((session, event)) = self.events.recv() => self.on_event(session, event),
+                Some(opened) = self.opened.recv() => self.on_opened(opened),
+                Some(Inbound { peer, stream }) = self.syncs.recv() => {
+                    if let Some(peer) = crate::net::node_of(&peer) {
+                        self.open(peer, stream, false);
+                    }
+                }
+                Some(frame) = self.frames.recv() => self.on_frame(frame),
+                Some(_) = self.tasks.join_next() => {}
+                () = sleep_until(due) => {
+                    let now = self.now();
+                    self.ledger.handle_timeout(now);
+                }
+            }
+            self.execute().await;
+            if let Some(told) = done {
+                // Whoever waited may have gone.
+                let _: Result<(), ()> = oneshot::Sender::send(told, ());
+            }
+        }
+        self.tasks.shutdown().await;
+    }
+
+    fn now(&self) -> Moment {
+        moment(self.started)
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = self.now();
+        self.ledger.handle(now, input);
+    }
+
+    // === inputs ===
+
+    /// A new number is a new connection, also where the peer was never seen to be gone.
+    fn on_peers(&mut self, peers: &Peers) {
+        let now: BTreeMap<_, _> = peers.connected.iter().map(|(node, peer)| (*node, peer.number)).collect();
+        let before = std::mem::replace(&mut self.known, now.clone());
+        for (node, number) in &before {
+            if now.get(node) != Some(number) {
+                self.handle(Input::PeerDown(*node));
+            }
+        }
+        for (node, number) in &now {
+            if before.get(node) != Some(number) {
+                self.handle(Input::PeerUp(*node));
+            }
+        }
+    }
+
+    fn on_frame(&mut self, Frame { from, bytes, receipt }: Frame) {
+        self.ticket_count += 1;
+        let ticket = self.ticket_count;
+        self.tickets.insert(ticket, receipt);
+        self.handle(Input::Gossip { ticket, from, bytes });
+    }
+
+    fn on_event(&mut self, session: u64, event: Event) {
+        match event {
+            Event::Frame(bytes) => {
+                // Frames of a session that the ledger has closed meanwhile are of no interest to it.
+                if self.sessions.contains_key(&session) {
+                    self.handle(Input::SessionFrame { session, bytes });
+                }
+            }
+            Event::Closed => {
+                if self.sessions.remove(&session).is_some() {
+                    self.handle(Input::SessionClosed { session });
+                }
+            }
+        }
+    }
+
+    fn on_opened(&mut self, Opened { peer, stream }: Opened) {
+        match stream {
+            Some(stream) => self.open(peer, stream, true),
+            None => self.handle(Input::SessionFailed { peer }),
+        }
+    }
+
+    fn open(&mut self, peer: NodeId, stream: libp2p::Stream, dialled: bool) {
+        if self.sessions.len() >= SESSIONS {
+            // Dropping the stream resets it; the peer tries again with its next sync.
+            if dialled {
+                self.handle(Input::SessionFailed { peer });
+            }
+            return;
+        }
+        self.session_count += 1;
+        let session = self.session_count;
+        let (sender, outgoing) = mpsc::channel(OUTGOING);
+        self.sessions.insert(session, sender);
+        self.tasks.spawn(session::run(session, stream, self.events_in.clone(), outgoing, self.cancel.clone()));
+        self.handle(Input::SessionOpened { session, peer, dialled });
+    }
+
+    // === outputs ===
+
+    /// Executes all outputs in order.
+    async fn execute(&mut self) {
+        while let Some(output) = self.ledger.poll_output() {
+            match output {
+                Output::Persist { seq } => self.persist(seq).await,
+                Output::Broadcast(bytes) => self.net.publish(bytes).await,
+                Output::Judge { ticket, verdict } => self.judge(ticket, verdict).await,
+                Output::OpenSession { peer } => self.dial(peer),
+                Output::Send { session, bytes } => {
+                    let full = self.sessions.get(&session).is_some_and(|outgoing| outgoing.try_send(bytes).is_err());
+                    if full && self.sessions.remove(&session).is_some() {
+                        tracing::debug!(session, "sync peer does not read");
+                        self.handle(Input::SessionClosed { session });
+                    }
+                }
+                Output::CloseSession { session } => {
+                    self.sessions.remove(&session);
+                }
+                Output::View(view) => {
+                    self.list(&view).await;
+                    self.views.send_replace(view);
+                }
+                Output::Misbehaved { peer, offence } => {
+                    tracing::warn!(peer = peer.short(), %offence, "peer misbehaved");
+                }
+            }
+        }
+    }
+
+    /// Durable before the record goes out, so that a crash cannot lead to two records with one number. A disk that fails
+    /// does not stop the node: the next boot starts from the wall clock, which is higher.
+    async fn persist(&mut self, seq: u64) {
+        let state = Arc::clone(&self.state);
+        let written = tokio::task::spawn_blocking(move || state.persist_seq(seq)).await;
+        let error = match written {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        if self.disk_told.is_none_or(|told| told.elapsed() > DISK_REMIND) {
+            self.disk_told = Some(Instant::now());
+            tracing::error!(error, "sequence number not written; going on without");
+        }
+    }
+
+    async fn judge(&mut self, ticket: u64, verdict: Verdict) {
+        let Some(receipt) = self.tickets.remove(&ticket) else { return };
+        let acceptance = match verdict {
+            Verdict::Accept => Acceptance::Accept,
+            Verdict::Ignore => Acceptance::Ignore,
+            Verdict::Reject => Acceptance::Reject,
+        };
+        self.net.judge(receipt, acceptance).await;
+    }
+
+    fn dial(&mut self, node: NodeId) {
+        let (net, opened, cancel) = (self.net.clone(), self.opened_in.clone(), self.cancel.clone());
+        self.tasks.spawn(async move {
+            let opening = async {
+                let peer = peer_of(&node)?;
+                timeout(OPEN_LIMIT, net.streams().open(peer, SYNC)).await.ok()?.ok()
+            };
+            if let Some(stream) = cancel.run_until_cancelled(opening).await {
+                // A closed queue means that the node is stopping.
+                let _ = opened.send(Opened { peer: node, stream }).await;
+            }
+        });
+    }
+
+    /// The nodes of the ledger are dialled until they leave.
+    async fn list(&self, view: &View) {
+        let others = view.nodes.iter().filter(|(node, entry)| **node != self.net.node() && !entry.record.statement.leaving);
+        self.net.list(others.map(|(node, entry)| (*node, entry.record.statement.addresses.clone()))).await;
+    }
+}
+
+fn moment(started: Instant) -> Moment {
+    let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    Moment { mono: started.elapsed(), unix_ms }
+}
+
+async fn sleep_until(due: Option<TokioInstant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,70 @@
+//! The ledger at work: executes what the pure state machine of [`crate::ledger`] decides.
+//!
+//! One task owns the ledger. Frames from gossip, frames of sync sessions, connections made and lost, commands of this
+//! node and the clock go in; signed records, verdicts, sync frames and views come out. Gossip is a hint and may be lost;
+//! sync with one peer every few seconds, and with each new one, repairs the rest.
+//!
+//! **Invariant.** Outputs are executed in order; a sequence number is on disk before the record that bears it is sent.
+
+mod actor;
+mod session;
+
+use std::sync::Arc;
+
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    identity::{Identity, StateDir},
+    ledger::{self, Statement, View},
+    net::{Frame, Inbound, Net},
+};
+
+/// Commands waiting for the task. Local work: whoever sends one waits.
+const COMMANDS: usize = 64;
+
+/// A handle to the ledger. Clones share.
+#[derive(Clone, Debug)]
+pub struct Gossip {
+    commands: mpsc::Sender<Command>,
+    views: watch::Receiver<Arc<View>>,
+}
+
+#[derive(Debug)]
+enum Command {
+    Publish(Statement, oneshot::Sender<()>),
+}
+
+impl Gossip {
+    /// Starts the ledger's task. It ends after `cancel`.
+    pub fn spawn(
+        config: ledger::Config,
+        identity: &Identity,
+        state: Arc<StateDir>,
+        net: Net,
+        frames: mpsc::Receiver<Frame>,
+        syncs: mpsc::Receiver<Inbound>,
+        cancel: CancellationToken,
+    ) -> (Self, JoinHandle<()>) {
+        let (commands, queue) = mpsc::channel(COMMANDS);
+        let (actor, views) = actor::Actor::new(config, identity, state, net, frames, syncs, queue, cancel);
+        (Self { commands, views }, tokio::spawn(actor.run()))
+    }
+
+    /// Says something new about this node; returns when it is on its way. Saying the same again costs nothing.
+    pub async fn publish(&self, statement: Statement) {
+        let (done, told) = oneshot::channel();
+        // A closed queue means that the node is stopping, and nothing is left to be said.
+        if self.commands.send(Command::Publish(statement, done)).await.is_ok() {
+            let _ = told.await;
+        }
+    }
+
+    /// What the ledger holds; changes with each new record.
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.views.clone()
+    }
+}
