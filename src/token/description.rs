@@ -1,0 +1,201 @@
+//! What a token says, for people: every secret masked, and what is wrong with it.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::{OneTime, Secret, Token};
+
+/// Bits under which a secret counts as guessable.
+const ENOUGH_BITS: f64 = 128.0;
+
+/// Bits that one character of a one-time text carries: it is Base64.
+const BITS_PER_CHARACTER: usize = 6;
+
+/// Seconds under which ordinary clocks drift apart by a whole window between two looks at a time server.
+const SHORT_INTERVAL_S: u64 = 30;
+
+/// Bytes under which a gossip message of several records does not fit.
+const SMALL_MESSAGE: usize = 64 << 10;
+
+/// What a token says, secrets masked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Description {
+    /// The network's short id.
+    pub network: String,
+    /// `p2p-fed` for a token with our section, `edgevpn` for one without.
+    pub format: &'static str,
+    /// Whether only nodes that pass admission take part; if not, edgevpn and LocalAI nodes do, too.
+    pub strict: bool,
+    /// How often the network's keys were replaced, counted from 1.
+    pub generation: u32,
+    /// How the rendezvous is made.
+    pub dht: OneTimeDescription,
+    /// How edgevpn's gossip topic and sealing key are made; its interval is also that of the native topics.
+    pub crypto: OneTimeDescription,
+    /// The secret behind edgevpn's gossip topic.
+    pub room: SecretDescription,
+    /// The static rendezvous; used as one more secret only.
+    pub rendezvous: SecretDescription,
+    /// The name for multicast DNS. No secret on the local network, but none of anybody else's business.
+    pub mdns: SecretDescription,
+    /// The largest gossip message, in bytes.
+    pub max_message_size: usize,
+    /// What is wrong with the token, a line each.
+    pub warnings: Vec<String>,
+}
+
+/// How one rotating value is made.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OneTimeDescription {
+    /// Seconds that one value lasts.
+    pub interval_s: u64,
+    /// The secret behind it.
+    pub key: SecretDescription,
+    /// Characters of the one-time text that are used, of 44.
+    pub length: usize,
+}
+
+/// A secret, masked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SecretDescription {
+    /// Always `***`.
+    pub value: &'static str,
+    /// How many characters it has.
+    pub characters: usize,
+}
+
+impl Token {
+    /// What the token says, secrets masked, and what is wrong with it.
+    pub fn describe(&self) -> Description {
+        Description {
+            network: self.short_id(),
+            format: if self.native.is_some() { "p2p-fed" } else { "edgevpn" },
+            strict: self.is_strict(),
+            generation: self.generation(),
+            dht: describe_one_time(&self.dht),
+            crypto: describe_one_time(&self.crypto),
+            room: mask(self.room.expose()),
+            rendezvous: mask(self.rendezvous.expose()),
+            mdns: mask(&self.mdns),
+            max_message_size: self.max_message_size,
+            warnings: self.warnings(),
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let secrets = [
+            ("otp.dht.key", &self.dht.key),
+            ("otp.crypto.key", &self.crypto.key),
+            ("room", &self.room),
+            ("rendezvous", &self.rendezvous),
+        ];
+        let mut warnings = Vec::new();
+        for (at, (name, secret)) in secrets.iter().enumerate() {
+            let bits = bits(secret);
+            if bits < ENOUGH_BITS {
+                warnings.push(format!(
+                    "`{name}` can be guessed: {bits:.0} bits at most, {ENOUGH_BITS} are enough; mint a new token"
+                ));
+            }
+            for (twin, other) in secrets.iter().skip(at + 1) {
+                if secret.expose() == other.expose() {
+                    warnings.push(format!("`{name}` and `{twin}` are the same; mint a new token"));
+                }
+            }
+        }
+        for (name, one_time) in [("otp.dht", &self.dht), ("otp.crypto", &self.crypto)] {
+            let interval = one_time.interval.get();
+            if interval < SHORT_INTERVAL_S {
+                warnings.push(format!(
+                    "`{name}.interval` is short: nodes whose clocks differ by {interval} s may miss each other"
+                ));
+            }
+            let bits = one_time.length * BITS_PER_CHARACTER;
+            if (bits as f64) < ENOUGH_BITS {
+                warnings.push(format!(
+                    "`{name}.length` is short: what edgevpn derives has {bits} bits, {ENOUGH_BITS} are enough"
+                ));
+            }
+        }
+        if self.max_message_size < SMALL_MESSAGE {
+            warnings.push(format!("`max_message_size` is small: gossip needs {SMALL_MESSAGE} bytes"));
+        }
+        warnings
+    }
+}
+
+fn describe_one_time(one_time: &OneTime) -> OneTimeDescription {
+    OneTimeDescription {
+        interval_s: one_time.interval.get(),
+        key: mask(one_time.key.expose()),
+        length: one_time.length,
+    }
+}
+
+fn mask(secret: &str) -> SecretDescription {
+    SecretDescription { value: "***", characters: secret.chars().count() }
+}
+
+/// An upper bound, from what can be seen: so many characters, drawn from as many different ones as occur.
+fn bits(secret: &Secret) -> f64 {
+    let characters = secret.expose().chars();
+    let different = characters.clone().collect::<BTreeSet<_>>().len();
+    characters.count() as f64 * (different as f64).log2()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU64;
+
+    use super::*;
+    use crate::token::{Mint, text::tests::golden};
+
+    #[test]
+    fn nothing_is_wrong_with_what_is_minted() {
+        for strict in [true, false] {
+            let token = Token::mint(&Mint { strict, ..Mint::default() }).unwrap();
+            let description = token.describe();
+            assert_eq!(description.warnings, Vec::<String>::new());
+            assert_eq!((description.format, description.strict, description.generation), ("p2p-fed", strict, 1));
+            assert_eq!(description.network, token.short_id());
+            assert_eq!((description.dht.interval_s, description.dht.length), (360, 43));
+            assert_eq!(description.room, SecretDescription { value: "***", characters: 43 });
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let mut token = golden();
+        token.room = token.rendezvous.clone();
+        token.dht.interval = NonZeroU64::new(5).unwrap();
+        token.crypto.length = 6;
+        token.max_message_size = 1000;
+        let description = token.describe();
+        assert_eq!((description.format, description.strict), ("edgevpn", false));
+        assert_eq!(
+            description.warnings,
+            [
+                "`otp.dht.key` can be guessed: 0 bits at most, 128 are enough; mint a new token",
+                "`otp.crypto.key` can be guessed: 0 bits at most, 128 are enough; mint a new token",
+                "`room` can be guessed: 0 bits at most, 128 are enough; mint a new token",
+                "`room` and `rendezvous` are the same; mint a new token",
+                "`rendezvous` can be guessed: 0 bits at most, 128 are enough; mint a new token",
+                "`otp.dht.interval` is short: nodes whose clocks differ by 5 s may miss each other",
+                "`otp.crypto.length` is short: what edgevpn derives has 36 bits, 128 are enough",
+                "`max_message_size` is small: gossip needs 65536 bytes",
+            ]
+        );
+    }
+
+    #[test]
+    fn shows_no_secret_in_any_form() {
+        let token = golden();
+        let description = token.describe();
+        for shown in [serde_json::to_string(&description).unwrap(), format!("{description:?}")] {
+            for secret in ["DD", "CC", "RR", "ZZ", "MM"] {
+                assert!(!shown.contains(secret), "{shown}");
+            }
+        }
+    }
+}
