@@ -17,6 +17,7 @@
 
 pub mod balance;
 pub mod front;
+pub mod gossip;
 pub mod identity;
 pub mod net;
 pub mod telemetry;

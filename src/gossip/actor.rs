@@ -205,16 +205,14 @@ impl Actor {
     fn on_opened(&mut self, Opened { peer, stream }: Opened) {
         match stream {
             Some(stream) => self.open(peer, stream, true),
-            None => self.handle(Input::SessionFailed { peer }),
+            // The next sync asks again, or another peer.
+            None => tracing::trace!(peer = peer.short(), "sync stream not opened"),
         }
     }
 
     fn open(&mut self, peer: NodeId, stream: libp2p::Stream, dialled: bool) {
         if self.sessions.len() >= SESSIONS {
             // Dropping the stream resets it; the peer tries again with its next sync.
-            if dialled {
-                self.handle(Input::SessionFailed { peer });
-            }
             return;
         }
         self.session_count += 1;
@@ -252,6 +250,10 @@ impl Actor {
                 Output::Misbehaved { peer, offence } => {
                     tracing::warn!(peer = peer.short(), %offence, "peer misbehaved");
                 }
+                Output::Refused(error) => tracing::error!(%error, "own record refused"),
+                Output::KeyShared => tracing::error!(
+                    "another node uses this node's identity: give each process its own --identity or --state-dir"
+                ),
             }
         }
     }

@@ -132,7 +132,7 @@ impl Actor {
         commands: mpsc::Receiver<Command>,
         cancel: CancellationToken,
     ) -> Result<Bound, Error> {
-        let local = identity.peer_id();
+        let (keypair, local) = (identity.keypair(), identity.peer_id());
         let credentials = Credentials {
             network: token.network_id(),
             generation: token.generation(),
@@ -143,12 +143,12 @@ impl Actor {
         let (behaviour, streams, [tunnels, syncs]) = streams::Streams::new([TUNNEL, SYNC]);
         let topics = Topics::default();
         let behaviour =
-            Behaviour::new(identity.keypair(), config.dht, admission.clone(), behaviour, topics.clone())?;
+            Behaviour::new(&keypair, config.dht, admission.clone(), behaviour, topics.clone())?;
         let swarm_config = libp2p::swarm::Config::with_tokio_executor()
             .with_max_negotiating_inbound_streams(NEGOTIATING)
             .with_substream_upgrade_protocol_override(libp2p::core::upgrade::Version::V1Lazy);
         let mut swarm =
-            Swarm::new(transport::build(identity.keypair(), &admission)?, behaviour, local, swarm_config);
+            Swarm::new(transport::build(&keypair, &admission)?, behaviour, local, swarm_config);
         let bound = listen::bind(&mut swarm, &config).await?;
         let (peers, peers_seen) = watch::channel(Arc::default());
         let (addresses, addresses_seen) = watch::channel(bound);

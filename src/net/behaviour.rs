@@ -125,7 +125,7 @@ fn gossip(
         // Nothing is passed on before the ledger has checked it.
         .validate_messages()
         // A record that several nodes publish is one message.
-        .message_id_fn(|message| gossipsub::MessageId::new(&crate::ledger::content_id(&message.data)))
+        .message_id_fn(|message| gossipsub::MessageId::new(&crate::ledger::message_id(&message.data)))
         .max_transmit_size(GOSSIP_FRAME_MAX)
         .mesh_n(6)
         .mesh_n_low(5)
