@@ -1,0 +1,220 @@
+//! Finding each other, and keeping strangers out.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
+use libp2p::{Multiaddr, swarm::SwarmEvent};
+use p2p_fed::{
+    identity::Identity,
+    net::{Config, Dht, TUNNEL, Transport, peer_of},
+    token::{Mint, Token},
+};
+
+use crate::{
+    network::{DhtServer, Member, quiet, stranger, token},
+    soon,
+};
+
+#[tokio::test]
+async fn members_meet_through_a_bootstrap_address() {
+    let token = token();
+    let one = Member::join(&token, quiet(vec![])).await;
+    let two = Member::join(&token, quiet(one.addresses())).await;
+    one.meets(two.id).await;
+    two.meets(one.id).await;
+    assert_eq!(two.net.peers().borrow().connected[&one.id].transport, Transport::Tcp, "TCP before QUIC");
+}
+
+#[tokio::test]
+async fn a_bootstrap_address_needs_no_peer_id_and_may_be_quic() {
+    let token = token();
+    let one = Member::join(&token, quiet(vec![])).await;
+    let quic: Multiaddr =
+        one.net.addresses().borrow().iter().find(|address| address.to_string().contains("quic")).unwrap().clone();
+    let two = Member::join(&token, quiet(vec![quic])).await;
+    two.meets(one.id).await;
+    assert_eq!(two.net.peers().borrow().connected[&one.id].transport, Transport::Quic);
+}
+
+#[tokio::test]
+async fn members_meet_by_mdns_alone() {
+    let token = token();
+    let port = free_udp_port();
+    let config = || Config { mdns: true, mdns_port: port, ..quiet(vec![]) };
+    let one = Member::join(&token, config()).await;
+    let two = Member::join(&token, config()).await;
+    one.meets(two.id).await;
+    two.meets(one.id).await;
+}
+
+#[tokio::test]
+async fn members_meet_by_a_foreign_dht_alone() {
+    let token = token();
+    let dht = DhtServer::start().await;
+    let config = || Config { dht: Dht::Private, ..quiet(vec![dht.address.clone()]) };
+    let one = Member::join(&token, config()).await;
+    let two = Member::join(&token, config()).await;
+    one.meets(two.id).await;
+    two.meets(one.id).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_was_lost_is_found_again_at_its_new_address() {
+    let token = token();
+    let one = Member::join(&token, quiet(vec![])).await;
+    let identity = Identity::generate().unwrap();
+    let two = Member::join_as(&identity, &token, quiet(one.addresses())).await;
+    one.meets(two.id).await;
+    drop(two.stop);
+    two.task.await.unwrap();
+    one.loses(two.id).await;
+    let again = Member::join_as(&identity, &token, quiet(one.addresses())).await;
+    one.meets(again.id).await;
+}
+
+#[tokio::test]
+async fn a_bootstrap_peer_that_comes_late_is_still_joined() {
+    let token = token();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/{}", listener.local_addr().unwrap().port()).parse().unwrap();
+    let early = Member::join(&token, quiet(vec![address.clone()])).await;
+    drop(listener);
+    let late = Member::join(&token, Config { listen: vec![address], ..quiet(vec![]) }).await;
+    early.meets(late.id).await;
+}
+
+#[tokio::test]
+async fn another_token_is_kept_out_on_both_sides() {
+    let one = Member::join(&token(), quiet(vec![])).await;
+    let two = Member::join(&token(), quiet(one.addresses())).await;
+    // A member that arrives later proves that the other had its chance meanwhile.
+    let three = {
+        let token = token();
+        let hub = Member::join(&token, quiet(vec![])).await;
+        let three = Member::join(&token, quiet(hub.addresses())).await;
+        three.meets(hub.id).await;
+        three
+    };
+    assert!(!one.net.peers().borrow().connected.contains_key(&two.id));
+    assert!(!two.net.peers().borrow().connected.contains_key(&one.id));
+    drop(three);
+}
+
+#[tokio::test]
+async fn another_generation_of_the_token_is_kept_out() {
+    let first = token();
+    let text = first.to_text();
+    let yaml = String::from_utf8(base64(&text)).unwrap().replace("generation: 1", "generation: 2");
+    assert!(yaml.contains("generation: 2"));
+    let second = Arc::new(Token::parse(&encode(&yaml)).unwrap());
+    let one = Member::join(&first, quiet(vec![])).await;
+    let mut inbound = Member::join(&second, quiet(one.addresses())).await;
+    let opened = inbound.net.streams().open(peer_of(&one.id).unwrap(), TUNNEL).await;
+    assert!(opened.is_err());
+    assert!(inbound.arrivals.frames.try_recv().is_err());
+}
+
+/// What a stranger gets to see: that a libp2p node is there. Its connection is closed unused.
+#[tokio::test]
+async fn a_stranger_learns_nothing_and_is_closed_within_the_limit() {
+    let member = Member::join(&token(), quiet(vec![])).await;
+    for address in member.addresses() {
+        let mut swarm = stranger();
+        swarm.dial(address.clone()).unwrap();
+        let started = tokio::time::Instant::now();
+        soon("the stranger to be closed", async {
+            loop {
+                match swarm.select_next_some().await {
+                    SwarmEvent::Behaviour(event) => {
+                        let told = format!("{event:?}");
+                        assert!(!told.contains("Received"), "identified itself to a stranger: {told}");
+                    }
+                    SwarmEvent::ConnectionClosed { .. } | SwarmEvent::OutgoingConnectionError { .. } => break,
+                    _ => {}
+                }
+            }
+        })
+        .await;
+        assert!(started.elapsed() < Duration::from_secs(8), "{address}: kept for {:?}", started.elapsed());
+        assert!(member.net.peers().borrow().connected.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn no_stream_of_a_burst_is_lost() {
+    const STREAMS: usize = 600;
+    let token = token();
+    let mut worker = Member::join(&token, quiet(vec![])).await;
+    let front = Member::join(&token, quiet(worker.addresses())).await;
+    front.meets(worker.id).await;
+    let echo = tokio::spawn(async move {
+        for _ in 0..STREAMS {
+            let mut inbound = worker.arrivals.tunnels.recv().await.unwrap();
+            tokio::spawn(async move {
+                let mut bytes = [0; 4];
+                inbound.stream.read_exact(&mut bytes).await.unwrap();
+                inbound.stream.write_all(&bytes).await.unwrap();
+                inbound.stream.close().await.unwrap();
+            });
+        }
+        worker
+    });
+    let peer = peer_of(front.net.peers().borrow().connected.keys().next().unwrap()).unwrap();
+    let mut opened = tokio::task::JoinSet::new();
+    for n in 0..STREAMS as u32 {
+        let streams = front.net.streams().clone();
+        opened.spawn(async move {
+            let mut stream = streams.open(peer, TUNNEL).await?;
+            stream.write_all(&n.to_be_bytes()).await?;
+            let mut bytes = [0; 4];
+            stream.read_exact(&mut bytes).await?;
+            assert_eq!(bytes, n.to_be_bytes());
+            std::io::Result::Ok(())
+        });
+    }
+    let results = soon("all echoes", opened.join_all()).await;
+    assert_eq!(results.iter().filter(|result| result.is_err()).count(), 0, "{results:?}");
+    echo.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_member_that_stops_says_so() {
+    let token = token();
+    let one = Member::join(&token, quiet(vec![])).await;
+    let two = Member::join(&token, quiet(one.addresses())).await;
+    one.meets(two.id).await;
+    let started = tokio::time::Instant::now();
+    drop(two.stop);
+    one.loses(two.id).await;
+    assert!(started.elapsed() < Duration::from_secs(5), "found out only by a time limit");
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_refused_in_plain_words() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/{}", listener.local_addr().unwrap().port()).parse().unwrap();
+    let config = Config { listen: vec![address.clone()], ..quiet(vec![]) };
+    let refused = p2p_fed::net::Net::bind(
+        config,
+        &Identity::generate().unwrap(),
+        Arc::new(Token::mint(&Mint::default()).unwrap()),
+        tokio_util::sync::CancellationToken::new(),
+    )
+    .await;
+    let Err(error) = refused else { panic!("bound a port in use") };
+    assert!(error.to_string().starts_with(&format!("cannot listen on {address}: Address already in use")), "{error}");
+}
+
+fn free_udp_port() -> u16 {
+    std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn base64(text: &str) -> Vec<u8> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.decode(text.trim()).unwrap()
+}
+
+fn encode(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
