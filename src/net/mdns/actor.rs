@@ -146,6 +146,7 @@ impl Actor {
         let ip = from.ip();
         if from.port() != self.config.port || !station.link.interface.is_on_link(ip) {
             self.counts.foreign += 1;
+            tracing::trace!(%from, interface = %station.link.interface.name, "foreign mdns packet");
             return;
         }
         if packet.len() > MAX_PACKET {

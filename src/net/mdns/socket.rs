@@ -4,6 +4,10 @@
 //! (RFC 6762 §11), and it never takes a unicast packet meant for another responder of this machine. It is a member of the
 //! group on its interface alone, so what it hears came in there. Address and port are shared with every other responder
 //! (RFC 6762 §15), and what it sends comes back to this machine, so that processes of one machine find each other.
+//!
+//! On Linux they are shared by `SO_REUSEADDR` and not by `SO_REUSEPORT`: that one makes a balancing group of the sockets of
+//! a user, and a multicast packet that a single member of it may hear is given to *any* member, most often one of another
+//! interface. The BSDs share multicast by `SO_REUSEPORT`.
 
 use std::{
     io,
@@ -59,7 +63,7 @@ impl Link {
         let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         socket.set_reuse_address(true)?;
-        #[cfg(unix)]
+        #[cfg(not(target_os = "linux"))]
         socket.set_reuse_port(true)?;
         match family {
             Family::V4 => join_v4(&socket, interface)?,
@@ -162,5 +166,14 @@ mod tests {
         stranger.send_to(b"unicast", ("127.0.0.1", port)).ok();
         link.send_to_all(b"multicast").unwrap();
         assert_eq!(receive(&link).await.0, b"multicast");
+    }
+    /// With `SO_REUSEPORT`, what came in on one interface was given to the socket of another, for about half of all senders.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn sockets_are_in_no_balancing_group() {
+        let lo = interface::read().unwrap().into_iter().find(Interface::is_loopback).unwrap();
+        let link = Link::bind(&lo, Family::V4, unused_port()).unwrap();
+        assert!(SockRef::from(&link.socket).reuse_address().unwrap());
+        assert!(!SockRef::from(&link.socket).reuse_port().unwrap());
     }
 }
