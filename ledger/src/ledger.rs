@@ -1,0 +1,464 @@
+//! The replicated map of signed records, as a state machine.
+//!
+//! The driver feeds what happened ([`Input`]) and what time it is ([`Moment`]), then takes what is to be done ([`Output`])
+//! until there is nothing left, and comes back at [`Ledger::poll_timeout`]. The ledger itself touches nothing outside:
+//! the same inputs give the same outputs, byte for byte.
+//!
+//! **Changes** are pushed at once: the owner signs, persists the number, broadcasts; each node that finds the record valid
+//! and new lets gossip pass it on. **Renewals** say nothing new, so they are not pushed; they travel with the sync.
+//! **Sync** repairs what gossip lost. A change first learnt by sync is broadcast once, so that after a partition one
+//! session tells a whole side; a node that just started keeps quiet until its first sync is done, because to it
+//! everything is new.
+//!
+//! **Invariants.** A node writes only its own record; for each owner the number held never decreases. `Persist` comes
+//! before the `Broadcast` it belongs to. [`View::revision`] only grows.
+//!
+//! What it deliberately does not do: decide who is alive. The ledger nominates; whoever uses a worker finds out.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use ed25519_dalek::SigningKey;
+
+use crate::{
+    Config, Counters, Input, Moment, NodeId, Offence, Output, SignedRecord, Statement, Verdict, View, WireError,
+    bucket::Bucket,
+    dice::Dice,
+    own::{Echo, Own},
+    peers::{Leave, Peers},
+    replica::{Outcome, Refusal, Replica},
+    rumour::{RUMOUR_MAX, Rumour, tell},
+    sync::{Reaction, Session},
+};
+
+/// Sessions at once: each has at most two frames in memory, so 8 MiB in all.
+const SESSIONS_MAX: usize = 64;
+/// Records learnt by sync that are told on: 20 a second, and a hundred at once, which is well within what peers let one sender
+/// pass on. The rest is left to further syncs.
+const RETELL: Bucket = Bucket::new(Duration::from_millis(50), 100);
+
+/// One node's ledger. See the module's page for how to drive it.
+pub struct Ledger {
+    config: Config,
+    me: NodeId,
+    own: Own,
+    replica: Replica,
+    peers: Peers,
+    sessions: BTreeMap<u64, Session>,
+    retell: Bucket,
+    /// A sync was completed since the start.
+    synced: bool,
+    dice: Dice,
+    outputs: VecDeque<Output>,
+    view: Arc<View>,
+    /// Something changed since `view` was made.
+    changed: bool,
+    counters: Counters,
+}
+
+/// How a rumour came here.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Gossip,
+    Sync,
+}
+
+// === impl Ledger: the grammar ===
+
+impl Ledger {
+    /// An empty ledger of the node with this key. Settings out of their bounds are clamped (see [`Config::check`]).
+    ///
+    /// `persisted_seq` is what the last [`Output::Persist`] said, if it is known; `seed` feeds jitter and the choice of peers.
+    pub fn new(config: Config, key: SigningKey, persisted_seq: Option<u64>, now: Moment, seed: u64) -> Self {
+        let config = config.clamped();
+        let own = Own::new(key, persisted_seq, now.unix_ms);
+        let me = own.id();
+        Self {
+            config,
+            me,
+            own,
+            replica: Replica::new(config, me),
+            peers: Peers::new(&config, me),
+            sessions: BTreeMap::new(),
+            retell: RETELL,
+            synced: false,
+            dice: Dice::new(seed),
+            outputs: VecDeque::new(),
+            view: Arc::default(),
+            changed: false,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes in what happened. Outputs are to be taken out before the next call: that bounds their number.
+    pub fn handle(&mut self, now: Moment, input: Input) {
+        match input {
+            Input::Publish(statement) => self.publish(statement),
+            Input::Gossip { ticket, from, bytes } => {
+                let verdict = self.hear(now, from, &bytes);
+                self.outputs.push_back(Output::Judge { ticket, verdict });
+            }
+            Input::PeerUp(peer) => {
+                if self.peers.up(now.mono, peer, &mut self.dice) {
+                    self.replica.connect(peer);
+                }
+            }
+            Input::PeerDown(peer) => self.peer_down(&peer),
+            Input::SessionOpened { session, peer, dialled } => self.session_opened(now, session, peer, dialled),
+            Input::SessionFrame { session, bytes } => self.session_frame(now, session, &bytes),
+            Input::SessionClosed { session } => self.session_closed(session),
+        }
+        self.speak(now);
+    }
+
+    /// Does what is due. To be called when [`poll_timeout`](Self::poll_timeout) has come; earlier calls do no harm.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        self.changed |= self.replica.expire(now.mono);
+        self.speak(now);
+        self.end_stalled(now.mono);
+        for peer in self.peers.due(now.mono, &mut self.dice) {
+            self.open(now.mono, peer);
+        }
+    }
+
+    /// The next thing to be done outside. A changed view comes last.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front().or_else(|| {
+            std::mem::take(&mut self.changed).then(|| {
+                self.view = Arc::new(View { revision: self.view.revision + 1, nodes: self.replica.entries() });
+                Output::View(Arc::clone(&self.view))
+            })
+        })
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), as [`Moment::mono`].
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        let stalled = self.sessions.values().map(|session| session.deadline).min();
+        [self.replica.deadline(), self.own.deadline(), self.peers.deadline(), stalled].into_iter().flatten().min()
+    }
+}
+
+// === impl Ledger: what it knows ===
+
+impl Ledger {
+    /// The view that was last put out.
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view)
+    }
+
+    /// This node.
+    pub fn node_id(&self) -> NodeId {
+        self.me
+    }
+
+    /// The settings in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How often what happened.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Fresh records and the sum of their ids: equal at nodes that agree.
+    pub fn fingerprint(&self) -> (u32, u128) {
+        self.replica.summary()
+    }
+
+    /// The signed record held of a node.
+    pub fn record(&self, owner: &NodeId) -> Option<&SignedRecord> {
+        self.replica.get(owner)
+    }
+
+    /// Nodes held, fresh or not; at most [`Config::owners_max`].
+    pub fn owners(&self) -> usize {
+        self.replica.owners()
+    }
+
+    /// Bytes of records and evidence held; at most [`Config::bytes_max`], and this node's own record.
+    pub fn bytes(&self) -> usize {
+        self.replica.bytes()
+    }
+
+    /// Sync sessions that are open.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether a sync was completed since the start.
+    pub fn is_synced(&self) -> bool {
+        self.synced
+    }
+}
+
+// === impl Ledger: own record ===
+
+impl Ledger {
+    fn publish(&mut self, statement: Statement) {
+        if let Err(error) = self.own.want(statement) {
+            self.outputs.push_back(Output::Refused(error));
+        }
+    }
+
+    /// Signs and puts out what is due to be said.
+    fn speak(&mut self, now: Moment) {
+        match self.own.speak(now, &self.config, &mut self.dice) {
+            None => {}
+            Some(Err(error)) => self.outputs.push_back(Output::Refused(error)),
+            Some(Ok(spoken)) => {
+                self.outputs.push_back(Output::Persist { seq: spoken.signed.record().seq });
+                if spoken.changed {
+                    self.outputs.push_back(Output::Broadcast(tell(&spoken.signed)));
+                    self.counters.published += 1;
+                } else {
+                    self.counters.renewed += 1;
+                }
+                self.replica.publish(spoken.signed);
+                self.changed = true;
+            }
+        }
+    }
+}
+
+// === impl Ledger: rumours ===
+
+impl Ledger {
+    /// Judges a gossip message.
+    fn hear(&mut self, now: Moment, from: NodeId, bytes: &[u8]) -> Verdict {
+        let verdict = match self.peers.charge(now.mono, &from) {
+            Leave::Granted if bytes.len() <= RUMOUR_MAX => match Rumour::decode(bytes) {
+                Ok(rumour) => self.weigh(now, from, rumour),
+                Err(WireError::Unsupported { .. }) => Verdict::Ignore,
+                Err(_) => self.reject(from, Offence::Malformed),
+            },
+            Leave::Granted => self.reject(from, Offence::Malformed),
+            Leave::Exceeded { told } => {
+                self.counters.dropped_sender += 1;
+                if told {
+                    self.blame(from, Offence::Flood);
+                }
+                Verdict::Ignore
+            }
+            Leave::Stranger => Verdict::Ignore,
+        };
+        match verdict {
+            Verdict::Accept => self.counters.gossip_accepted += 1,
+            Verdict::Ignore => self.counters.gossip_ignored += 1,
+            Verdict::Reject => self.counters.gossip_rejected += 1,
+        }
+        verdict
+    }
+
+    fn weigh(&mut self, now: Moment, from: NodeId, rumour: Rumour) -> Verdict {
+        let is_evidence = matches!(rumour, Rumour::Evidence(..));
+        match self.learn(now, rumour, By::Gossip) {
+            Outcome::Newer { .. } => Verdict::Accept,
+            Outcome::Conflict { .. } | Outcome::Mine { evidence: Some(_), .. } if is_evidence => Verdict::Accept,
+            Outcome::Conflict { evidence, newer } => {
+                self.outputs.push_back(Output::Broadcast(evidence));
+                if newer { Verdict::Accept } else { Verdict::Ignore }
+            }
+            Outcome::Mine { evidence, .. } => {
+                self.outputs.extend(evidence.map(Output::Broadcast));
+                Verdict::Ignore
+            }
+            Outcome::Known | Outcome::Refused(_) => Verdict::Ignore,
+            Outcome::Forged => self.reject(from, Offence::Forged),
+            Outcome::Foreign => self.reject(from, Offence::Foreign),
+        }
+    }
+
+    /// Takes a rumour that came by sync. Whether it told anything new.
+    fn learn_by_sync(&mut self, now: Moment, rumour: Rumour) -> Result<bool, Offence> {
+        let owner = rumour.owner();
+        let told = match self.learn(now, rumour, By::Sync) {
+            Outcome::Known => return Ok(false),
+            Outcome::Refused(_) => return Ok(true),
+            Outcome::Forged => return Err(Offence::Forged),
+            Outcome::Foreign => return Err(Offence::Foreign),
+            Outcome::Newer { changed: false } => None,
+            Outcome::Newer { changed: true } => self.replica.get(&owner).map(tell),
+            Outcome::Conflict { evidence, .. } => Some(evidence),
+            Outcome::Mine { evidence, .. } => evidence,
+        };
+        self.counters.synced += 1;
+        if let Some(told) = told
+            && self.synced
+            && self.retell.take(now.mono)
+        {
+            self.counters.retold += 1;
+            self.outputs.push_back(Output::Broadcast(told));
+        }
+        Ok(true)
+    }
+
+    /// Joins a rumour into the replica, however it came.
+    fn learn(&mut self, now: Moment, rumour: Rumour, by: By) -> Outcome {
+        let outcome = match rumour {
+            Rumour::Record(record) => self.replica.observe(now, *record, by == By::Gossip),
+            Rumour::Evidence(pair) => self.replica.accuse(now, pair.0, pair.1),
+        };
+        let counters = &mut self.counters;
+        match &outcome {
+            Outcome::Newer { .. } => self.changed = true,
+            Outcome::Conflict { .. } => {
+                counters.quarantined += 1;
+                self.changed = true;
+            }
+            Outcome::Mine { seq, evidence } => {
+                if evidence.is_some() {
+                    counters.quarantined += 1;
+                    self.changed = true;
+                }
+                match self.own.echo(now.mono, *seq) {
+                    Echo::Old => {}
+                    Echo::Former => counters.echoes += 1,
+                    Echo::Shared => {
+                        counters.echoes += 1;
+                        self.outputs.push_back(Output::KeyShared);
+                    }
+                }
+            }
+            Outcome::Refused(Refusal::Pace) => counters.refused_pace += 1,
+            Outcome::Refused(Refusal::Generation) => counters.refused_generation += 1,
+            Outcome::Refused(Refusal::Date) => counters.refused_date += 1,
+            Outcome::Refused(Refusal::Sequence) => counters.refused_sequence += 1,
+            Outcome::Refused(Refusal::Full) => counters.refused_full += 1,
+            Outcome::Known | Outcome::Forged | Outcome::Foreign => {}
+        }
+        outcome
+    }
+
+    fn reject(&mut self, peer: NodeId, offence: Offence) -> Verdict {
+        self.blame(peer, offence);
+        Verdict::Reject
+    }
+
+    fn blame(&mut self, peer: NodeId, offence: Offence) {
+        self.counters.offences += 1;
+        self.outputs.push_back(Output::Misbehaved { peer, offence });
+    }
+}
+
+// === impl Ledger: sessions ===
+
+impl Ledger {
+    fn peer_down(&mut self, peer: &NodeId) {
+        if self.peers.down(peer) {
+            self.replica.disconnect(peer);
+            let theirs: Vec<_> = self.session_with(peer).into_iter().collect();
+            theirs.into_iter().for_each(|session| self.close(session));
+        }
+    }
+
+    /// Asks for a stream, unless there is one.
+    fn open(&mut self, now: Duration, peer: NodeId) {
+        let free = self.sessions.len() < SESSIONS_MAX && self.session_with(&peer).is_none();
+        if free && self.peers.opening(now, &peer) {
+            self.outputs.push_back(Output::OpenSession { peer });
+        }
+    }
+
+    fn session_opened(&mut self, now: Moment, session: u64, peer: NodeId, dialled: bool) {
+        if dialled {
+            self.peers.opened(&peer);
+        } else if self.peers.is_up(&peer) && !self.peers.may_open(now.mono, &peer) {
+            self.outputs.push_back(Output::CloseSession { session });
+            return self.blame(peer, Offence::Excess);
+        }
+        let has_place = self.peers.is_up(&peer) && !self.sessions.contains_key(&session);
+        if !has_place || !self.prevails(&peer, dialled) || self.sessions.len() >= SESSIONS_MAX {
+            self.counters.sessions_declined += 1;
+            return self.outputs.push_back(Output::CloseSession { session });
+        }
+        self.counters.sessions_opened += 1;
+        let (state, first) = Session::open(now.mono, peer, dialled, &self.replica);
+        self.sessions.insert(session, state);
+        self.outputs.extend(first.map(|frame| Output::Send { session, bytes: frame.encode() }));
+    }
+
+    /// One session per peer: when both sides opened one, the one that the smaller id opened stays. Both decide alike.
+    fn prevails(&mut self, peer: &NodeId, dialled: bool) -> bool {
+        let Some(other) = self.session_with(peer) else { return true };
+        let crossed = self.sessions.get(&other).is_some_and(|session| session.is_dialled() != dialled);
+        let stays = crossed && dialled == (self.me < *peer);
+        if stays {
+            self.close(other);
+        }
+        stays
+    }
+
+    fn session_frame(&mut self, now: Moment, session: u64, bytes: &[u8]) {
+        let Some(state) = self.sessions.get_mut(&session) else { return };
+        let peer = state.peer;
+        let result = state.handle(now.mono, bytes, &self.replica).and_then(|Reaction { rumours, answer }| {
+            let mut useless = 0;
+            for rumour in rumours {
+                useless += usize::from(!self.learn_by_sync(now, rumour)?);
+            }
+            self.sessions.get_mut(&session).map_or(Ok(()), |state| state.count_useless(useless))?;
+            Ok(answer)
+        });
+        match result {
+            Ok(Some(frame)) => self.outputs.push_back(Output::Send { session, bytes: frame.encode() }),
+            Ok(None) => {
+                self.sessions.remove(&session);
+                self.synced = true;
+                self.counters.sessions_completed += 1;
+                self.outputs.push_back(Output::CloseSession { session });
+            }
+            Err(offence) => {
+                self.close(session);
+                self.blame(peer, offence);
+            }
+        }
+    }
+
+    fn session_closed(&mut self, session: u64) {
+        if let Some(state) = self.sessions.remove(&session) {
+            // The dialler closes when both sides hold the same.
+            self.synced |= !state.is_dialled() && state.has_worked();
+            self.counters.sessions_ended += 1;
+        }
+    }
+
+    /// Ends the sessions whose peers said nothing for too long.
+    fn end_stalled(&mut self, now: Duration) {
+        let stalled: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, state)| state.deadline <= now)
+            .map(|(id, state)| (*id, state.peer))
+            .collect();
+        for (session, peer) in stalled {
+            self.close(session);
+            self.blame(peer, Offence::Stalled);
+        }
+    }
+
+    fn close(&mut self, session: u64) {
+        if self.sessions.remove(&session).is_some() {
+            self.counters.sessions_ended += 1;
+            self.outputs.push_back(Output::CloseSession { session });
+        }
+    }
+
+    fn session_with(&self, peer: &NodeId) -> Option<u64> {
+        self.sessions.iter().find(|(_, state)| state.peer == *peer).map(|(session, _)| *session)
+    }
+}
+
+impl fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ledger")
+            .field("node", &self.me)
+            .field("owners", &self.owners())
+            .field("sessions", &self.sessions())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,538 @@
+//! This node's copy of the map: owner → newest record.
+//!
+//! **Join.** Of two records of one owner the one with the greater `(seq, record id)` stays. That is commutative,
+//! associative and idempotent, so the order in which records arrive, and how often, changes nothing.
+//!
+//! **Freshness.** A record is fresh until its TTL has passed on this node's own monotonic clock since it arrived. Only a
+//! newer one makes its owner fresh again. Only fresh records are offered to others, so one that nobody renews dies out
+//! instead of going round. Some time later the owner is **forgotten**: its record goes, its number stays as a **floor**
+//! under which nothing is taken, until even its date would refuse a replay.
+//!
+//! **Evidence.** Two different records with one number, both signed by the owner, are kept as evidence; the owner is then
+//! *quarantined*. Evidence spreads like a record, and any evidence against an owner is as good as another.
+//!
+//! **Quota.** When the map is full, owners that were never connected to this node go first, the newest of them first; then
+//! those once connected. This node itself and connected peers never go. A newcomer that is not connected would be
+//! the first to go, so it is not taken in.
+//!
+//! **Invariants.** Every record held was signed by its owner (a [`SignedRecord`] can't be had otherwise). The number held
+//! for an owner, as record or floor, never decreases. All sums (`fingerprint`, `fresh`, `bytes`) are those of what is held.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::Arc,
+    time::Duration,
+};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    Config, Entry, Moment, NodeId, Record,
+    bucket::Bucket,
+    floors::Floors,
+    rumour::{Evidence, tell},
+    signed::{RecordId, SignedRecord, Unverified},
+};
+
+/// How far ahead of this node's wall clock (in ms) a sequence number may be: 35 years. Numbers start from the wall clock and
+/// count up, so no honest one gets there, and no owner can lock itself out by using up all numbers.
+const SEQ_AHEAD_MAX: u64 = 1 << 40;
+/// Changes of one owner taken from gossip: ten a minute, and sixteen at once. Owners pace themselves a little slower.
+/// Faster ones are left to the sync.
+const OWNER_PERIOD: Duration = Duration::from_secs(6);
+const OWNER_BURST: u32 = 16;
+/// A floor takes a fraction of a record, so four times as many floors as owners are cheap, and outlast churn.
+const FLOORS_PER_OWNER: usize = 4;
+
+/// What became of a record or of evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The record is now held. `changed`: it says something else than the one before it.
+    Newer { changed: bool },
+    /// Nothing new.
+    Known,
+    /// The owner is now quarantined; `evidence` is the rumour that proves it. `newer`: the record is now held as well.
+    Conflict { evidence: Vec<u8>, newer: bool },
+    /// This node's own record, not older than the one it holds: someone else has a copy of a former life, or the key.
+    /// `evidence`: the two conflict, so this node is now quarantined.
+    Mine { seq: u64, evidence: Option<Vec<u8>> },
+    /// Not taken, and nobody's fault that passed it on.
+    Refused(Refusal),
+    /// Not signed by its owner.
+    Forged,
+    /// Of another network.
+    Foreign,
+}
+
+/// Why a signed record was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Another generation of the token.
+    Generation,
+    /// First seen, and dated too far from now.
+    Date,
+    /// Its number is too high.
+    Sequence,
+    /// The owner changes too often.
+    Pace,
+    /// The ledger is full.
+    Full,
+}
+
+/// What a digest says about one owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    pub(crate) owner: NodeId,
+    pub(crate) seq: u64,
+    pub(crate) prefix: [u8; 8],
+    pub(crate) quarantined: bool,
+}
+
+/// Which side of a sync lacks something about one owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lack {
+    pub(crate) here: bool,
+    pub(crate) there: bool,
+}
+
+/// One owner's record.
+#[derive(Debug)]
+struct Held {
+    signed: SignedRecord,
+    evidence: Option<Evidence>,
+    fresh: bool,
+    /// When it stops being fresh, or is forgotten. This node's own record has none.
+    deadline: Option<Duration>,
+    /// Counts up with each owner taken in.
+    arrived: u64,
+    /// Was connected to this node while held.
+    met: bool,
+    pace: Bucket,
+}
+
+#[derive(Debug)]
+pub(crate) struct Replica {
+    config: Config,
+    me: NodeId,
+    held: BTreeMap<NodeId, Held>,
+    deadlines: BTreeSet<(Duration, NodeId)>,
+    floors: Floors,
+    connected: BTreeSet<NodeId>,
+    arrivals: u64,
+    bytes: usize,
+    fresh: u32,
+    fingerprint: u128,
+}
+
+// === impl Held ===
+
+impl Held {
+    fn cost(&self) -> usize {
+        self.signed.bytes().len() + self.evidence.as_ref().map_or(0, Evidence::len)
+    }
+
+    /// Its part of the fingerprint.
+    fn summand(&self, owner: &NodeId) -> u128 {
+        let mark = if self.evidence.is_some() { quarantine_mark(owner) } else { 0 };
+        if self.fresh { self.signed.id().summand().wrapping_add(mark) } else { 0 }
+    }
+}
+
+/// What quarantine adds to a fingerprint: the same for any evidence against `owner`.
+fn quarantine_mark(owner: &NodeId) -> u128 {
+    let digest = Sha256::new().chain_update(b"p2p-fed/quarantine/v1\0").chain_update(owner.as_bytes()).finalize();
+    RecordId(digest.into()).summand()
+}
+
+// === impl Replica ===
+
+impl Replica {
+    pub(crate) fn new(config: Config, me: NodeId) -> Self {
+        Self {
+            config,
+            me,
+            held: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            floors: Floors::new(config.owners_max.saturating_mul(FLOORS_PER_OWNER)),
+            connected: BTreeSet::new(),
+            arrivals: 0,
+            bytes: 0,
+            fresh: 0,
+            fingerprint: 0,
+        }
+    }
+
+    /// Takes what `news` says if it is newer and passes every check. `paced`: it came by gossip, where owners may not
+    /// change too often.
+    pub(crate) fn observe(&mut self, now: Moment, news: Unverified, paced: bool) -> Outcome {
+        let owner = news.record().owner;
+        if let Some(outcome) = self.precheck(now, news.record(), news.id()) {
+            return outcome;
+        }
+        let Ok(signed) = news.verify() else { return Outcome::Forged };
+        if owner == self.me {
+            return self.observe_mine(signed);
+        }
+        if self.is_misdated(now, signed.record()) {
+            return Outcome::Refused(Refusal::Date);
+        }
+        let in_pace = self.held.get_mut(&owner).is_none_or(|held| !paced || held.pace.take(now.mono));
+        if in_pace { self.join(now, signed) } else { Outcome::Refused(Refusal::Pace) }
+    }
+
+    /// Takes evidence: two records of one owner with one number, `first` having the smaller id.
+    pub(crate) fn accuse(&mut self, now: Moment, first: Unverified, second: Unverified) -> Outcome {
+        let owner = first.record().owner;
+        if self.held.get(&owner).is_some_and(|held| held.evidence.is_some()) {
+            return Outcome::Known;
+        }
+        if !self.held.contains_key(&owner)
+            && let Some(outcome) = self.precheck(now, second.record(), second.id())
+        {
+            return outcome;
+        }
+        if first.record().generation != self.config.generation || second.record().generation != self.config.generation {
+            return Outcome::Refused(Refusal::Generation);
+        }
+        if second.record().network != self.config.network {
+            return Outcome::Foreign;
+        }
+        let (Ok(first), Ok(second)) = (first.verify(), second.verify()) else { return Outcome::Forged };
+        if self.is_misdated(now, second.record()) {
+            return Outcome::Refused(Refusal::Date);
+        }
+        let seq = second.record().seq;
+        let mut without_room = Outcome::Refused(Refusal::Full);
+        if owner != self.me && self.held.get(&owner).is_none_or(|held| held.signed.rank() < second.rank()) {
+            match self.join(now, second.clone()) {
+                newer @ Outcome::Newer { .. } => without_room = newer,
+                settled => return settled,
+            }
+        }
+        match (self.quarantine(&owner, first, second), owner == self.me) {
+            (evidence, true) => Outcome::Mine { seq, evidence },
+            (Some(evidence), false) => Outcome::Conflict { evidence, newer: true },
+            (None, false) => without_room,
+        }
+    }
+
+    /// Holds this node's own new record.
+    pub(crate) fn publish(&mut self, signed: SignedRecord) {
+        let evidence = self.take(&self.me.clone()).and_then(|held| held.evidence);
+        let arrived = self.next_arrival();
+        let pace = Bucket::new(OWNER_PERIOD, OWNER_BURST);
+        self.put(self.me, Held { signed, evidence, fresh: true, deadline: None, arrived, met: true, pace });
+    }
+
+    /// `peer` is connected now.
+    pub(crate) fn connect(&mut self, peer: NodeId) {
+        self.connected.insert(peer);
+        if let Some(held) = self.held.get_mut(&peer) {
+            held.met = true;
+        }
+    }
+
+    /// `peer` is no longer connected.
+    pub(crate) fn disconnect(&mut self, peer: &NodeId) {
+        self.connected.remove(peer);
+    }
+
+    /// Lets pass what is due. Whether anything in the view changed.
+    pub(crate) fn expire(&mut self, now: Duration) -> bool {
+        let mut changed = false;
+        while let Some((deadline, owner)) = self.deadlines.first().copied()
+            && deadline <= now
+        {
+            changed = true;
+            match self.take(&owner) {
+                Some(held) if held.fresh => {
+                    let deadline = Some(now + self.config.forget_after);
+                    self.put(owner, Held { fresh: false, deadline, ..held });
+                }
+                Some(held) => self.set_floor(now, owner, held.signed.record()),
+                None => {
+                    self.deadlines.remove(&(deadline, owner));
+                }
+            }
+        }
+        self.floors.expire(now);
+        changed
+    }
+
+    /// When [`expire`](Self::expire) has something to do.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.deadlines.first().map(|(at, _)| *at).into_iter().chain(self.floors.deadline()).min()
+    }
+
+    /// The nodes of a view.
+    pub(crate) fn entries(&self) -> BTreeMap<NodeId, Entry> {
+        let entry = |held: &Held| Entry {
+            record: Arc::clone(held.signed.record()),
+            fresh: held.fresh,
+            quarantined: held.evidence.is_some(),
+        };
+        self.held.iter().map(|(owner, held)| (*owner, entry(held))).collect()
+    }
+
+    /// The record held of `owner`.
+    pub(crate) fn get(&self, owner: &NodeId) -> Option<&SignedRecord> {
+        self.held.get(owner).map(|held| &held.signed)
+    }
+
+    /// Owners held, fresh or not.
+    pub(crate) fn owners(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Bytes held, as they travel.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Fresh records, and the sum of their ids and quarantine marks modulo 2^128: equal where two nodes agree.
+    pub(crate) fn summary(&self) -> (u32, u128) {
+        (self.fresh, self.fingerprint)
+    }
+
+    // --- what a sync asks ---
+
+    /// Up to `max` lines about fresh owners after `after`, ascending, and whether that was all.
+    pub(crate) fn page(&self, after: Option<NodeId>, max: usize) -> (Vec<Line>, bool) {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rest = self.held.range((from, Bound::Unbounded)).filter(|(_, held)| held.fresh);
+        let lines = rest.by_ref().take(max).map(|(owner, held)| line(*owner, held)).collect();
+        (lines, rest.next().is_none())
+    }
+
+    /// The fresh owners after `after`, up to and including `until` if there is one.
+    pub(crate) fn fresh_between(&self, after: Option<NodeId>, until: Option<NodeId>) -> impl Iterator<Item = NodeId> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rest = self.held.range((from, Bound::Unbounded));
+        rest.take_while(move |(owner, _)| until.is_none_or(|until| **owner <= until))
+            .filter(|(_, held)| held.fresh)
+            .map(|(owner, _)| *owner)
+    }
+
+    /// Who lacks what about an owner of whom the other side says `theirs`.
+    pub(crate) fn lack(&self, theirs: &Line) -> Lack {
+        let Some(held) = self.held.get(&theirs.owner) else {
+            let old = self.floors.get(&theirs.owner).is_some_and(|seq| seq >= theirs.seq);
+            return Lack { here: !old && self.takes_in(&theirs.owner), there: false };
+        };
+        let mine = line(theirs.owner, held);
+        let order = (mine.seq, mine.prefix).cmp(&(theirs.seq, theirs.prefix));
+        // A stale record is not offered, so all that the other side's can do for it is to be newer.
+        let conflict = mine.seq == theirs.seq && order.is_ne() && !mine.quarantined;
+        Lack {
+            here: order.is_lt() || conflict || (theirs.quarantined && !mine.quarantined),
+            there: held.fresh && (order.is_gt() || (mine.quarantined && !theirs.quarantined)),
+        }
+    }
+
+    /// All that is to be told about `owner`: its record, and evidence against it.
+    pub(crate) fn rumours(&self, owner: &NodeId) -> impl Iterator<Item = Vec<u8>> {
+        let held = self.held.get(owner).filter(|held| held.fresh);
+        let evidence = held.and_then(|held| held.evidence.as_ref()).map(Evidence::tell);
+        held.map(|held| tell(&held.signed)).into_iter().chain(evidence)
+    }
+
+    // --- steps of a join ---
+
+    /// What can be said without looking at the signature.
+    fn precheck(&self, now: Moment, record: &Record, id: RecordId) -> Option<Outcome> {
+        if record.network != self.config.network {
+            return Some(Outcome::Foreign);
+        }
+        if record.generation != self.config.generation {
+            return Some(Outcome::Refused(Refusal::Generation));
+        }
+        let known = match self.held.get(&record.owner) {
+            Some(held) => {
+                let (seq, held_id) = held.signed.rank();
+                // One with the same number would be evidence, and evidence is needed once.
+                record.seq < seq || (record.seq == seq && (id == held_id || (id < held_id && held.evidence.is_some())))
+            }
+            None => self.floors.get(&record.owner).is_some_and(|seq| record.seq <= seq),
+        };
+        if known {
+            return Some(Outcome::Known);
+        }
+        let too_high = record.seq > now.unix_ms.saturating_add(SEQ_AHEAD_MAX);
+        too_high.then_some(Outcome::Refused(Refusal::Sequence))
+    }
+
+    /// First seen, and dated too far from now. Owners already known are never judged by a clock.
+    fn is_misdated(&self, now: Moment, record: &Record) -> bool {
+        let owner = &record.owner;
+        let first_seen = *owner != self.me && !self.held.contains_key(owner) && self.floors.get(owner).is_none();
+        first_seen
+            && (millis(self.config.issued_ahead_max) < record.issued_ms.saturating_sub(now.unix_ms)
+                || millis(self.config.issued_age_max) < now.unix_ms.saturating_sub(record.issued_ms))
+    }
+
+    fn observe_mine(&mut self, signed: SignedRecord) -> Outcome {
+        let seq = signed.record().seq;
+        let evidence = match self.get(&self.me) {
+            Some(own) if own.record().seq == seq => {
+                let own = own.clone();
+                self.quarantine(&self.me.clone(), own, signed)
+            }
+            _ => None,
+        };
+        Outcome::Mine { seq, evidence }
+    }
+
+    /// Joins a record that passed every check.
+    fn join(&mut self, now: Moment, signed: SignedRecord) -> Outcome {
+        let owner = signed.record().owner;
+        let Some(held) = self.take(&owner) else { return self.take_in(now, signed) };
+        if held.signed.rank() >= signed.rank() && held.signed.record().seq != signed.record().seq {
+            self.put(owner, held);
+            return Outcome::Known;
+        }
+        let conflict = (held.signed.record().seq == signed.record().seq).then(|| held.signed.clone());
+        let newer = held.signed.rank() < signed.rank();
+        let cost = held.cost() - held.signed.bytes().len() + signed.bytes().len();
+        if newer && !self.make_room(cost, self.victim_rank(&owner, &held)) {
+            self.put(owner, held);
+            return Outcome::Refused(Refusal::Full);
+        }
+        let changed = held.signed.record().statement != signed.record().statement;
+        let rival = signed.clone();
+        let joined = match (newer, conflict.is_some()) {
+            (false, _) => held,
+            // A second record with the same number is no sign of life.
+            (true, true) => Held { signed, ..held },
+            (true, false) => {
+                let deadline = Some(now.mono + signed.record().ttl);
+                Held { signed, fresh: true, deadline, ..held }
+            }
+        };
+        self.put(owner, joined);
+        match conflict.and_then(|before| self.quarantine(&owner, before, rival)) {
+            Some(evidence) => Outcome::Conflict { evidence, newer },
+            None if newer => Outcome::Newer { changed },
+            None => Outcome::Known,
+        }
+    }
+
+    /// Holds the first record of an owner.
+    fn take_in(&mut self, now: Moment, signed: SignedRecord) -> Outcome {
+        let owner = signed.record().owner;
+        let met = self.connected.contains(&owner);
+        let rank = if met { None } else { Some((true, u64::MAX)) };
+        if !self.make_room(signed.bytes().len(), rank) {
+            return Outcome::Refused(Refusal::Full);
+        }
+        self.floors.remove(&owner);
+        let deadline = Some(now.mono + signed.record().ttl);
+        let arrived = self.next_arrival();
+        let pace = Bucket::new(OWNER_PERIOD, OWNER_BURST);
+        self.put(owner, Held { signed, evidence: None, fresh: true, deadline, arrived, met, pace });
+        Outcome::Newer { changed: true }
+    }
+
+    /// Keeps evidence against an owner that is held and has none yet. The rumour to tell, if it was kept.
+    fn quarantine(&mut self, owner: &NodeId, one: SignedRecord, other: SignedRecord) -> Option<Vec<u8>> {
+        let evidence = Evidence::of(one, other)?;
+        let held = self.take(owner)?;
+        let cost = held.cost() + evidence.len();
+        if held.evidence.is_some() || !self.make_room(cost, self.victim_rank(owner, &held)) {
+            self.put(*owner, held);
+            return None;
+        }
+        let rumour = evidence.tell();
+        self.put(*owner, Held { evidence: Some(evidence), ..held });
+        Some(rumour)
+    }
+
+    // --- quota ---
+
+    /// Whether an owner not held would be taken in.
+    fn takes_in(&self, owner: &NodeId) -> bool {
+        let full = self.held.len() >= self.config.owners_max || self.bytes >= self.config.bytes_max;
+        !full || self.connected.contains(owner)
+    }
+
+    /// The place in the order in which owners go, the greatest first; none for those that never go.
+    fn victim_rank(&self, owner: &NodeId, held: &Held) -> Option<(bool, u64)> {
+        let stays = *owner == self.me || self.connected.contains(owner);
+        (!stays).then_some((!held.met, held.arrived))
+    }
+
+    /// Makes room for one owner more (who is not in the map now) that costs `cost` bytes and would go at `rank`. `false` if
+    /// it would itself be the first to go, or nobody may.
+    fn make_room(&mut self, cost: usize, rank: Option<(bool, u64)>) -> bool {
+        while self.held.len() >= self.config.owners_max || self.bytes + cost > self.config.bytes_max {
+            let ranked = self.held.iter().filter_map(|(owner, held)| Some((self.victim_rank(owner, held)?, *owner)));
+            let Some((first, victim)) = ranked.max() else { return false };
+            if rank.is_some_and(|rank| rank >= first) {
+                return false;
+            }
+            let Some(held) = self.take(&victim) else { return false };
+            // The date of a floor counts from the last moment the record was taken; now is later, which is safe.
+            let now = held.deadline.unwrap_or_default();
+            self.set_floor(now, victim, held.signed.record());
+        }
+        true
+    }
+
+    /// Keeps the number of an owner that goes, until the date of its record would refuse a replay.
+    fn set_floor(&mut self, now: Duration, owner: NodeId, record: &Record) {
+        let until = now + self.config.issued_ahead_max + self.config.issued_age_max + record.ttl;
+        self.floors.set(owner, record.seq, until);
+    }
+
+    fn next_arrival(&mut self) -> u64 {
+        self.arrivals += 1;
+        self.arrivals
+    }
+
+    // --- the only two ways in and out of the map; they keep the sums ---
+
+    fn put(&mut self, owner: NodeId, held: Held) {
+        self.bytes += held.cost();
+        self.fresh += u32::from(held.fresh);
+        self.fingerprint = self.fingerprint.wrapping_add(held.summand(&owner));
+        if let Some(deadline) = held.deadline {
+            self.deadlines.insert((deadline, owner));
+        }
+        self.held.insert(owner, held);
+        debug_assert!(self.sums_hold());
+    }
+
+    fn take(&mut self, owner: &NodeId) -> Option<Held> {
+        let held = self.held.remove(owner)?;
+        self.bytes -= held.cost();
+        self.fresh -= u32::from(held.fresh);
+        self.fingerprint = self.fingerprint.wrapping_sub(held.summand(owner));
+        if let Some(deadline) = held.deadline {
+            self.deadlines.remove(&(deadline, *owner));
+        }
+        Some(held)
+    }
+
+    /// Compared in debug builds after each change, while the map is small enough for it.
+    fn sums_hold(&self) -> bool {
+        const SMALL: usize = 64;
+        self.held.len() > SMALL
+            || (self.bytes == self.held.values().map(Held::cost).sum::<usize>()
+                && self.fingerprint == self.held.iter().fold(0, |sum: u128, (o, h)| sum.wrapping_add(h.summand(o)))
+                && usize::try_from(self.fresh) == Ok(self.held.values().filter(|held| held.fresh).count())
+                && self.deadlines.len() == self.held.values().filter(|held| held.deadline.is_some()).count()
+                && self.held.keys().all(|owner| self.floors.get(owner).is_none()))
+    }
+}
+
+fn line(owner: NodeId, held: &Held) -> Line {
+    let (seq, id) = held.signed.rank();
+    Line { owner, seq, prefix: id.prefix(), quarantined: held.evidence.is_some() }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! What nodes tell each other about owners: a record, or evidence against one.
+//!
+//! # Wire format
+//!
+//! The payload of one gossip message, and one item of a `Records` frame:
+//!
+//! * `0x01 ‖ signed record`, or
+//! * `0x02 ‖ length u16 ‖ signed record ‖ signed record`: two different records of one owner with one number, the one with
+//!   the smaller record id first. The length is that of the first.
+//!
+//! The **message id** for gossip is the first sixteen bytes of the SHA-256 of the payload, so that the same rumour sent by
+//! many nodes counts as one message.
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    WireError,
+    signed::{RECORD_MAX, SignedRecord, Unverified},
+};
+
+/// Bytes of a rumour: two records and their head.
+pub const RUMOUR_MAX: usize = 2 * RECORD_MAX + 3;
+
+const KIND_RECORD: u8 = 1;
+const KIND_EVIDENCE: u8 = 2;
+
+/// A rumour as it arrived; no signature was looked at.
+#[derive(Clone, Debug)]
+pub(crate) enum Rumour {
+    /// A record.
+    Record(Box<Unverified>),
+    /// Two records of one owner with one number.
+    Evidence(Box<(Unverified, Unverified)>),
+}
+
+/// Two different records that one owner signed with one number, the smaller id first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Evidence(SignedRecord, SignedRecord);
+
+/// The message id of a gossip payload.
+pub fn message_id(bytes: &[u8]) -> [u8; 16] {
+    let digest: [u8; 32] = Sha256::digest(bytes).into();
+    let mut id = [0; 16];
+    id.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    id
+}
+
+/// A record as a rumour.
+pub(crate) fn tell(record: &SignedRecord) -> Vec<u8> {
+    [&[KIND_RECORD], record.bytes()].concat()
+}
+
+impl Rumour {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        match bytes {
+            [KIND_RECORD, record @ ..] => Ok(Self::Record(Box::new(Unverified::decode(record)?))),
+            [KIND_EVIDENCE, high, low, rest @ ..] => {
+                let len = usize::from(u16::from_be_bytes([*high, *low]));
+                let (first, second) = rest.split_at_checked(len).ok_or(WireError::Truncated)?;
+                let (first, second) = (Unverified::decode(first)?, Unverified::decode(second)?);
+                let (a, b) = (first.record(), second.record());
+                let conflict = a.owner == b.owner && a.seq == b.seq && a.network == b.network;
+                if conflict && first.id() < second.id() {
+                    Ok(Self::Evidence(Box::new((first, second))))
+                } else {
+                    Err(WireError::Value { tag: KIND_EVIDENCE })
+                }
+            }
+            [] | [KIND_EVIDENCE, ..] => Err(WireError::Truncated),
+            [kind, ..] => Err(WireError::Unsupported { tag: *kind }),
+        }
+    }
+
+    /// Whom it is about.
+    pub(crate) fn owner(&self) -> crate::NodeId {
+        match self {
+            Self::Record(record) => record.record().owner,
+            Self::Evidence(pair) => pair.0.record().owner,
+        }
+    }
+}
+
+impl Evidence {
+    /// The evidence in two records, if it is any.
+    pub(crate) fn of(one: SignedRecord, other: SignedRecord) -> Option<Self> {
+        let conflict = one.record().owner == other.record().owner && one.record().seq == other.record().seq;
+        match one.id().cmp(&other.id()) {
+            _ if !conflict => None,
+            std::cmp::Ordering::Less => Some(Self(one, other)),
+            std::cmp::Ordering::Equal => None,
+            std::cmp::Ordering::Greater => Some(Self(other, one)),
+        }
+    }
+
+    /// Evidence as a rumour.
+    pub(crate) fn tell(&self) -> Vec<u8> {
+        let (first, second) = (self.0.bytes(), self.1.bytes());
+        let len = u16::try_from(first.len()).unwrap_or(u16::MAX);
+        [&[KIND_EVIDENCE], &len.to_be_bytes()[..], first, second].concat()
+    }
+
+    /// Bytes that keeping it costs.
+    pub(crate) fn len(&self) -> usize {
+        self.0.bytes().len() + self.1.bytes().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ed25519_dalek::SigningKey;
+
+    use super::*;
+    use crate::{NetworkId, Record, Statement};
+
+    fn signed(key: u8, seq: u64, name: &str) -> SignedRecord {
+        let key = SigningKey::from_bytes(&[key; 32]);
+        let record = Record {
+            network: NetworkId([0; 16]),
+            generation: 0,
+            owner: key.verifying_key().into(),
+            seq,
+            issued_ms: 0,
+            ttl: Duration::from_secs(60),
+            statement: Statement { name: name.into(), ..Statement::default() },
+        };
+        SignedRecord::sign(record, &key).unwrap()
+    }
+
+    #[test]
+    fn evidence_has_one_form_whichever_record_came_first() {
+        let (a, b) = (signed(1, 5, "a"), signed(1, 5, "b"));
+        let evidence = Evidence::of(a.clone(), b.clone()).unwrap();
+        assert_eq!(Evidence::of(b.clone(), a.clone()).unwrap().tell(), evidence.tell());
+        assert!(matches!(Rumour::decode(&evidence.tell()), Ok(Rumour::Evidence(..))));
+
+        let backwards = Evidence(evidence.1.clone(), evidence.0.clone());
+        assert_eq!(Rumour::decode(&backwards.tell()).unwrap_err(), WireError::Value { tag: KIND_EVIDENCE });
+    }
+
+    #[test]
+    fn what_does_not_conflict_is_no_evidence() {
+        let record = signed(1, 5, "a");
+        for other in [record.clone(), signed(1, 6, "b"), signed(2, 5, "b")] {
+            assert_eq!(Evidence::of(record.clone(), other.clone()), None);
+            for pair in [Evidence(record.clone(), other.clone()), Evidence(other, record.clone())] {
+                assert!(Rumour::decode(&pair.tell()).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn rumours_of_other_kinds_are_from_later_versions() {
+        assert_eq!(Rumour::decode(&[3, 0]).unwrap_err(), WireError::Unsupported { tag: 3 });
+        assert_eq!(Rumour::decode(&[]).unwrap_err(), WireError::Truncated);
+        assert_eq!(Rumour::decode(&[2, 0]).unwrap_err(), WireError::Truncated);
+        assert_eq!(Rumour::decode(&[2, 0, 9, 1]).unwrap_err(), WireError::Truncated);
+    }
+}
