@@ -1,9 +1,53 @@
 //! The replicated map of signed records that p2p-fed nodes gossip.
+//!
+//! Each **node** makes one [`Statement`] about itself, and signs it as a numbered [`Record`]. A [`Ledger`] holds the newest record of
+//! each node; all ledgers of a network end up equal. It is a state machine without a clock, files, sockets or randomness
+//! of its own: see [`Ledger`] for how to drive it.
+//!
+//! ```text
+//!  Input ──▶ ledger ──▶ Output
+//!              ├── own       what this node says, and under which number
+//!              ├── replica   owner → newest record: join, freshness, floors, quota
+//!              ├── peers     who is up, what they may pass on, when to sync
+//!              └── sync      one session that makes two ledgers equal
+//!  bytes:  wire ◀ signed ◀ rumour (gossip) ◀ frame (sync)
+//! ```
+//!
+//! The formats on the wire are described where they are read and written: `wire` (fields), `signed` (records), `rumour`
+//! (gossip payloads), `frame` (sync frames).
 
+mod bucket;
+mod config;
+mod counters;
+mod dice;
+mod event;
+mod floors;
+mod frame;
+mod ledger;
+mod moment;
 mod node_id;
+mod own;
+mod peers;
 mod record;
+mod replica;
+mod rumour;
+mod signed;
+mod sync;
 mod view;
+mod wire;
 
+pub use config::{Config, ConfigError};
+pub use counters::Counters;
+pub use event::{Input, Offence, Output, Verdict};
+pub use frame::FRAME_MAX;
+pub use ledger::Ledger;
+pub use moment::Moment;
 pub use node_id::{NodeId, ParseNodeIdError};
-pub use record::{NetworkId, Protocol, Record, Service, Statement};
+pub use record::{
+    ADDRESS_MAX, ADDRESSES_MAX, LABELS_MAX, NAME_MAX, NetworkId, Protocol, Record, SERVICES_MAX, Service, Statement,
+    StatementError, TTL_MAX, TTL_MIN, is_name,
+};
+pub use rumour::{RUMOUR_MAX, message_id};
+pub use signed::{Forged, RECORD_MAX, RecordId, SignedRecord, Unverified};
 pub use view::{Entry, View};
+pub use wire::WireError;

@@ -1,8 +1,27 @@
 //! What a node says about itself.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
 use crate::NodeId;
+
+/// Longest name of a node or a service: a DNS label (RFC 1035 §2.3.4).
+pub const NAME_MAX: usize = 63;
+/// Addresses in a statement: several interfaces, two transports and a relay, and no more than a dialler would try.
+pub const ADDRESSES_MAX: usize = 8;
+/// Bytes of an address: `/dns/…/p2p/…/p2p-circuit/p2p/…` with a long host name.
+pub const ADDRESS_MAX: usize = 128;
+/// Services in a statement; who offers more runs more nodes.
+pub const SERVICES_MAX: usize = 64;
+/// Bytes of all keys and values of a service's labels: hints for people and policies, not a store.
+pub const LABELS_MAX: usize = 256;
+/// Shortest time to live: below it, one late sync would make a healthy node look gone.
+pub const TTL_MIN: Duration = Duration::from_secs(60);
+/// Longest time to live: beyond it, a node that died silently would be offered for too long.
+pub const TTL_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Which network a record belongs to: sixteen bytes derived from the token, so that no record of one network can be
 /// replayed into another.
@@ -80,5 +99,166 @@ impl fmt::Display for Protocol {
             Self::Tcp => "tcp",
             Self::Http => "http",
         })
+    }
+}
+
+/// A statement breaks one of its bounds. Nothing was published; the same statement will fail again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StatementError {
+    /// A name is empty, too long or has other characters.
+    #[error("the name {0:?} is not 1 to 63 of a-z, 0-9, - and .")]
+    Name(String),
+    /// Too many addresses.
+    #[error("{0} addresses where at most 8 fit")]
+    Addresses(usize),
+    /// An address is empty, too long or not printable.
+    #[error("the address {0:?} is not 1 to 128 printable ASCII characters without spaces")]
+    Address(String),
+    /// Too many services.
+    #[error("{0} services where at most 64 fit")]
+    Services(usize),
+    /// Two services with one name.
+    #[error("the service {0:?} is named twice")]
+    Twice(String),
+    /// A weight of zero.
+    #[error("the service {0:?} has weight 0: leave it out, or set draining")]
+    Weight(String),
+    /// A label is not printable, has no key, has a `=` in its key, or they are too long together.
+    #[error("the labels of {0:?} are not key=value in printable ASCII of at most 256 bytes together")]
+    Labels(String),
+    /// All of it is too long for a record.
+    #[error("the record would have {0} bytes where at most 16384 fit")]
+    Size(usize),
+}
+
+/// Whether `text` may name a node or a service: 1 to 63 of `[a-z0-9-.]`. So no name can carry markup, a path, or
+/// characters that people can't see.
+pub fn is_name(text: &str) -> bool {
+    (1..=NAME_MAX).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.'))
+}
+
+/// As much of a refused text as an error line should repeat.
+fn excerpt(text: &str) -> String {
+    text.chars().take(NAME_MAX + 1).collect()
+}
+
+impl Statement {
+    /// What a node says last: it goes, and offers nothing. Addresses and services are gone from it.
+    pub fn farewell(&self) -> Self {
+        Self { name: self.name.clone(), leaving: true, ..Self::default() }
+    }
+
+    /// Whether every part is within its bounds.
+    ///
+    /// # Errors
+    /// The first bound that is broken. (Whether all parts together fit into one record shows when it is signed.)
+    pub fn check(&self) -> Result<(), StatementError> {
+        if !is_name(&self.name) {
+            return Err(StatementError::Name(excerpt(&self.name)));
+        }
+        if self.addresses.len() > ADDRESSES_MAX {
+            return Err(StatementError::Addresses(self.addresses.len()));
+        }
+        for address in &self.addresses {
+            let fits = (1..=ADDRESS_MAX).contains(&address.len()) && address.bytes().all(|b| b.is_ascii_graphic());
+            if !fits {
+                return Err(StatementError::Address(excerpt(address)));
+            }
+        }
+        if self.services.len() > SERVICES_MAX {
+            return Err(StatementError::Services(self.services.len()));
+        }
+        let mut names = BTreeSet::new();
+        for service in &self.services {
+            service.check()?;
+            if !names.insert(&service.name) {
+                return Err(StatementError::Twice(service.name.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same statement with its services in the order of their names, as the wire has them.
+    pub(crate) fn sorted(mut self) -> Self {
+        self.services.sort_by(|a, b| a.name.cmp(&b.name));
+        self
+    }
+}
+
+impl Service {
+    fn check(&self) -> Result<(), StatementError> {
+        if !is_name(&self.name) {
+            return Err(StatementError::Name(excerpt(&self.name)));
+        }
+        if self.weight == 0 {
+            return Err(StatementError::Weight(self.name.clone()));
+        }
+        let printable = |text: &str| text.bytes().all(|b| matches!(b, b' '..=b'~'));
+        let labels_fit = self.labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() <= LABELS_MAX;
+        let labels_read = self
+            .labels
+            .iter()
+            .all(|(key, value)| !key.is_empty() && !key.contains('=') && printable(key) && printable(value));
+        if labels_fit && labels_read { Ok(()) } else { Err(StatementError::Labels(self.name.clone())) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(name: &str) -> Service {
+        Service { name: name.into(), protocol: Protocol::Tcp, weight: 100, slots: 0, labels: BTreeMap::new() }
+    }
+
+    fn statement(services: Vec<Service>) -> Statement {
+        Statement { name: "node".into(), services, ..Statement::default() }
+    }
+
+    #[test]
+    fn names_that_could_hurt_are_refused() {
+        for name in ["", "A", "../../x", "<img onerror>", "a b", "a\u{200b}", "\u{202e}a", "ä", "a\n", &"a".repeat(64)]
+        {
+            assert!(!is_name(name), "{name:?}");
+            assert!(matches!(statement(vec![service(name)]).check(), Err(StatementError::Name(_))), "{name:?}");
+        }
+        for name in ["a", "llm-7b.q4", &"a".repeat(63)] {
+            assert_eq!(statement(vec![service(name)]).check(), Ok(()), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn every_bound_holds_on_both_sides() {
+        let many = |n: usize| (0..n).map(|i| service(&format!("s{i}"))).collect();
+        assert_eq!(statement(many(64)).check(), Ok(()));
+        assert_eq!(statement(many(65)).check(), Err(StatementError::Services(65)));
+        assert_eq!(statement(vec![service("a"), service("a")]).check(), Err(StatementError::Twice("a".into())));
+
+        let with = |address: &str, n| Statement { addresses: vec![address.into(); n], ..statement(vec![]) };
+        assert_eq!(with(&"/".repeat(128), 8).check(), Ok(()));
+        assert_eq!(with("/a", 9).check(), Err(StatementError::Addresses(9)));
+        for address in ["", "/a b", "/ä", &"/".repeat(129)] {
+            assert!(matches!(with(address, 1).check(), Err(StatementError::Address(_))), "{address:?}");
+        }
+
+        assert_eq!(
+            statement(vec![Service { weight: 0, ..service("a") }]).check(),
+            Err(StatementError::Weight("a".into()))
+        );
+        let labelled = |key: &str, value: &str| {
+            statement(vec![Service { labels: [(key.into(), value.into())].into(), ..service("a") }]).check()
+        };
+        assert_eq!(labelled("k", &"v".repeat(255)), Ok(()));
+        for (key, value) in [("", "v"), ("a=b", "v"), ("k", "\u{202e}"), ("k\n", "v"), ("k", &"v".repeat(256))] {
+            assert_eq!(labelled(key, value), Err(StatementError::Labels("a".into())), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_farewell_offers_nothing() {
+        let farewell = statement(vec![service("a")]).farewell();
+        assert!(farewell.leaving && farewell.services.is_empty() && farewell.addresses.is_empty());
+        assert_eq!(farewell.check(), Ok(()));
     }
 }

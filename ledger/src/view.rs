@@ -22,6 +22,9 @@ pub struct Entry {
     pub record: Arc<Record>,
     /// A record arrived within its TTL, by this node's own clock. This node itself is always fresh.
     pub fresh: bool,
+    /// The owner's key signed two different records with one number: it is misused, or two processes share it. Both
+    /// records are kept as evidence and spread, so that every node agrees. It lasts as long as the node is known.
+    pub quarantined: bool,
 }
 
 impl View {
