@@ -300,13 +300,8 @@ impl Ledger {
     /// Joins a rumour into the replica, however it came.
     fn learn(&mut self, now: Moment, rumour: Rumour, by: By) -> Outcome {
         let outcome = match rumour {
-<<<<<<< HEAD
-            Rumour::Record(record) => self.replica.observe(now, record, by == By::Gossip),
-            Rumour::Evidence(first, second) => self.replica.accuse(now, first, second),
-=======
             Rumour::Record(record) => self.replica.observe(now, *record, by == By::Gossip),
             Rumour::Evidence(pair) => self.replica.accuse(now, pair.0, pair.1),
->>>>>>> ledger
         };
         let counters = &mut self.counters;
         match &outcome {

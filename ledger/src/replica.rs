@@ -30,10 +30,7 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     Config, Entry, Moment, NodeId, Record,
     bucket::Bucket,
-<<<<<<< HEAD
-=======
     floors::Floors,
->>>>>>> ledger
     rumour::{Evidence, tell},
     signed::{RecordId, SignedRecord, Unverified},
 };
@@ -45,11 +42,7 @@ const SEQ_AHEAD_MAX: u64 = 1 << 40;
 /// Faster ones are left to the sync.
 const OWNER_PERIOD: Duration = Duration::from_secs(6);
 const OWNER_BURST: u32 = 16;
-<<<<<<< HEAD
-/// Floors are a fiftieth of a record's size, so four times the owners is cheap and outlasts churn.
-=======
 /// A floor takes a fraction of a record, so four times as many floors as owners are cheap, and outlast churn.
->>>>>>> ledger
 const FLOORS_PER_OWNER: usize = 4;
 
 /// What became of a record or of evidence.
@@ -118,28 +111,13 @@ struct Held {
     pace: Bucket,
 }
 
-<<<<<<< HEAD
-/// The number of an owner that was forgotten.
-#[derive(Clone, Copy, Debug)]
-struct Floor {
-    seq: u64,
-    until: Duration,
-}
-
-=======
->>>>>>> ledger
 #[derive(Debug)]
 pub(crate) struct Replica {
     config: Config,
     me: NodeId,
     held: BTreeMap<NodeId, Held>,
     deadlines: BTreeSet<(Duration, NodeId)>,
-<<<<<<< HEAD
-    floors: BTreeMap<NodeId, Floor>,
-    floor_deadlines: BTreeSet<(Duration, NodeId)>,
-=======
     floors: Floors,
->>>>>>> ledger
     connected: BTreeSet<NodeId>,
     arrivals: u64,
     bytes: usize,
@@ -176,12 +154,7 @@ impl Replica {
             me,
             held: BTreeMap::new(),
             deadlines: BTreeSet::new(),
-<<<<<<< HEAD
-            floors: BTreeMap::new(),
-            floor_deadlines: BTreeSet::new(),
-=======
             floors: Floors::new(config.owners_max.saturating_mul(FLOORS_PER_OWNER)),
->>>>>>> ledger
             connected: BTreeSet::new(),
             arrivals: 0,
             bytes: 0,
@@ -230,27 +203,17 @@ impl Replica {
             return Outcome::Refused(Refusal::Date);
         }
         let seq = second.record().seq;
-<<<<<<< HEAD
-        if owner != self.me && self.held.get(&owner).is_none_or(|held| held.signed.rank() < second.rank()) {
-            match self.join(now, second.clone()) {
-                Outcome::Newer { .. } => {}
-=======
         let mut without_room = Outcome::Refused(Refusal::Full);
         if owner != self.me && self.held.get(&owner).is_none_or(|held| held.signed.rank() < second.rank()) {
             match self.join(now, second.clone()) {
                 newer @ Outcome::Newer { .. } => without_room = newer,
->>>>>>> ledger
                 settled => return settled,
             }
         }
         match (self.quarantine(&owner, first, second), owner == self.me) {
             (evidence, true) => Outcome::Mine { seq, evidence },
             (Some(evidence), false) => Outcome::Conflict { evidence, newer: true },
-<<<<<<< HEAD
-            (None, false) => Outcome::Refused(Refusal::Full),
-=======
             (None, false) => without_room,
->>>>>>> ledger
         }
     }
 
@@ -293,28 +256,13 @@ impl Replica {
                 }
             }
         }
-<<<<<<< HEAD
-        while let Some((until, owner)) = self.floor_deadlines.first().copied()
-            && until <= now
-        {
-            self.floor_deadlines.remove(&(until, owner));
-            self.floors.remove(&owner);
-        }
-=======
         self.floors.expire(now);
->>>>>>> ledger
         changed
     }
 
     /// When [`expire`](Self::expire) has something to do.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-<<<<<<< HEAD
-        let held = self.deadlines.first().map(|(at, _)| *at);
-        let floor = self.floor_deadlines.first().map(|(at, _)| *at);
-        held.into_iter().chain(floor).min()
-=======
         self.deadlines.first().map(|(at, _)| *at).into_iter().chain(self.floors.deadline()).min()
->>>>>>> ledger
     }
 
     /// The nodes of a view.
@@ -369,11 +317,7 @@ impl Replica {
     /// Who lacks what about an owner of whom the other side says `theirs`.
     pub(crate) fn lack(&self, theirs: &Line) -> Lack {
         let Some(held) = self.held.get(&theirs.owner) else {
-<<<<<<< HEAD
-            let old = self.floors.get(&theirs.owner).is_some_and(|floor| floor.seq >= theirs.seq);
-=======
             let old = self.floors.get(&theirs.owner).is_some_and(|seq| seq >= theirs.seq);
->>>>>>> ledger
             return Lack { here: !old && self.takes_in(&theirs.owner), there: false };
         };
         let mine = line(theirs.owner, held);
@@ -409,11 +353,7 @@ impl Replica {
                 // One with the same number would be evidence, and evidence is needed once.
                 record.seq < seq || (record.seq == seq && (id == held_id || (id < held_id && held.evidence.is_some())))
             }
-<<<<<<< HEAD
-            None => self.floors.get(&record.owner).is_some_and(|floor| record.seq <= floor.seq),
-=======
             None => self.floors.get(&record.owner).is_some_and(|seq| record.seq <= seq),
->>>>>>> ledger
         };
         if known {
             return Some(Outcome::Known);
@@ -425,11 +365,7 @@ impl Replica {
     /// First seen, and dated too far from now. Owners already known are never judged by a clock.
     fn is_misdated(&self, now: Moment, record: &Record) -> bool {
         let owner = &record.owner;
-<<<<<<< HEAD
-        let first_seen = *owner != self.me && !self.held.contains_key(owner) && !self.floors.contains_key(owner);
-=======
         let first_seen = *owner != self.me && !self.held.contains_key(owner) && self.floors.get(owner).is_none();
->>>>>>> ledger
         first_seen
             && (millis(self.config.issued_ahead_max) < record.issued_ms.saturating_sub(now.unix_ms)
                 || millis(self.config.issued_age_max) < now.unix_ms.saturating_sub(record.issued_ms))
@@ -489,13 +425,7 @@ impl Replica {
         if !self.make_room(signed.bytes().len(), rank) {
             return Outcome::Refused(Refusal::Full);
         }
-<<<<<<< HEAD
-        if let Some(floor) = self.floors.remove(&owner) {
-            self.floor_deadlines.remove(&(floor.until, owner));
-        }
-=======
         self.floors.remove(&owner);
->>>>>>> ledger
         let deadline = Some(now.mono + signed.record().ttl);
         let arrived = self.next_arrival();
         let pace = Bucket::new(OWNER_PERIOD, OWNER_BURST);
@@ -550,19 +480,8 @@ impl Replica {
 
     /// Keeps the number of an owner that goes, until the date of its record would refuse a replay.
     fn set_floor(&mut self, now: Duration, owner: NodeId, record: &Record) {
-<<<<<<< HEAD
-        if self.floors.len() >= self.config.owners_max.saturating_mul(FLOORS_PER_OWNER)
-            && let Some((_, oldest)) = self.floor_deadlines.pop_first()
-        {
-            self.floors.remove(&oldest);
-        }
-        let until = now + self.config.issued_ahead_max + self.config.issued_age_max + record.ttl;
-        self.floors.insert(owner, Floor { seq: record.seq, until });
-        self.floor_deadlines.insert((until, owner));
-=======
         let until = now + self.config.issued_ahead_max + self.config.issued_age_max + record.ttl;
         self.floors.set(owner, record.seq, until);
->>>>>>> ledger
     }
 
     fn next_arrival(&mut self) -> u64 {
@@ -602,12 +521,7 @@ impl Replica {
                 && self.fingerprint == self.held.iter().fold(0, |sum: u128, (o, h)| sum.wrapping_add(h.summand(o)))
                 && usize::try_from(self.fresh) == Ok(self.held.values().filter(|held| held.fresh).count())
                 && self.deadlines.len() == self.held.values().filter(|held| held.deadline.is_some()).count()
-<<<<<<< HEAD
-                && self.floors.len() == self.floor_deadlines.len()
-                && self.floors.keys().all(|owner| !self.held.contains_key(owner)))
-=======
                 && self.held.keys().all(|owner| self.floors.get(owner).is_none()))
->>>>>>> ledger
     }
 }
 
@@ -619,9 +533,6 @@ fn line(owner: NodeId, held: &Held) -> Line {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
-<<<<<<< HEAD
-=======
 
 #[cfg(test)]
 mod tests;
->>>>>>> ledger

@@ -28,15 +28,9 @@ const KIND_EVIDENCE: u8 = 2;
 #[derive(Clone, Debug)]
 pub(crate) enum Rumour {
     /// A record.
-<<<<<<< HEAD
-    Record(Unverified),
-    /// Two records of one owner with one number.
-    Evidence(Unverified, Unverified),
-=======
     Record(Box<Unverified>),
     /// Two records of one owner with one number.
     Evidence(Box<(Unverified, Unverified)>),
->>>>>>> ledger
 }
 
 /// Two different records that one owner signed with one number, the smaller id first.
@@ -59,11 +53,7 @@ pub(crate) fn tell(record: &SignedRecord) -> Vec<u8> {
 impl Rumour {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         match bytes {
-<<<<<<< HEAD
-            [KIND_RECORD, record @ ..] => Unverified::decode(record).map(Self::Record),
-=======
             [KIND_RECORD, record @ ..] => Ok(Self::Record(Box::new(Unverified::decode(record)?))),
->>>>>>> ledger
             [KIND_EVIDENCE, high, low, rest @ ..] => {
                 let len = usize::from(u16::from_be_bytes([*high, *low]));
                 let (first, second) = rest.split_at_checked(len).ok_or(WireError::Truncated)?;
@@ -71,11 +61,7 @@ impl Rumour {
                 let (a, b) = (first.record(), second.record());
                 let conflict = a.owner == b.owner && a.seq == b.seq && a.network == b.network;
                 if conflict && first.id() < second.id() {
-<<<<<<< HEAD
-                    Ok(Self::Evidence(first, second))
-=======
                     Ok(Self::Evidence(Box::new((first, second))))
->>>>>>> ledger
                 } else {
                     Err(WireError::Value { tag: KIND_EVIDENCE })
                 }
@@ -88,12 +74,8 @@ impl Rumour {
     /// Whom it is about.
     pub(crate) fn owner(&self) -> crate::NodeId {
         match self {
-<<<<<<< HEAD
-            Self::Record(record) | Self::Evidence(record, _) => record.record().owner,
-=======
             Self::Record(record) => record.record().owner,
             Self::Evidence(pair) => pair.0.record().owner,
->>>>>>> ledger
         }
     }
 }
