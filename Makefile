@@ -1,0 +1,70 @@
+# p2p-fed: everything that a developer or a CI machine does. `make help` lists it.
+
+CARGO      ?= cargo
+BIN        := target/release/p2p-fed
+VENV       := target/venv
+PYTHON     ?= python3
+# What the tests meet as foreign peers; each is a Debian package.
+PEERS      := nginx-light netcat-openbsd curl
+SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo check fmt clippy docs deny test peers unit sim e2e netns bench install clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the release binary
+	$(CARGO) build --release --locked --package p2p-fed-cli
+
+demo: build ## show the main job at work: a front, three workers, a failover (Ctrl-C ends it)
+	@$(BIN) demo
+
+check: fmt clippy docs ## formatting, lints, documentation; warnings are errors
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+docs: ## build the API documentation
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked --document-private-items
+
+deny: target/tools/bin/cargo-deny ## licences, duplicates and sources of the dependencies
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deny --offline check bans licenses sources
+
+target/tools/bin/cargo-deny:
+	$(CARGO) install --quiet --locked --root target/tools cargo-deny
+
+test: peers unit e2e ## all tests, installing what they need; under ten minutes on two cores
+
+unit: ## unit tests, laws, simulation, whole nodes in process, the binary
+	$(CARGO) test --workspace --locked
+
+sim: ## the seeded simulation alone, longer: make sim SEEDS=10000
+	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release --locked --package p2p-fed-ledger --test sim
+
+e2e: build peers ## the release binary with real servers and clients
+	P2P_FED_BIN="$(CURDIR)/$(BIN)" PEERS_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
+		$(CARGO) test --locked --package p2p-fed-cli --test e2e --features e2e
+
+bench: build peers ## throughput, requests and latency, as ratios to a direct connection and a plain relay
+	$(CARGO) run --release --locked --package p2p-fed-cli --example bench -- --bin $(BIN)
+
+install: ## install the binary for this user
+	$(CARGO) install --locked --path cmd
+
+peers: $(VENV)/ready ## install the servers and clients that the tests talk to
+	@missing=; for tool in nginx nc curl; do \
+		PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then $(SUDO) apt-get update -qq && \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(PEERS); fi
+
+$(VENV)/ready: tests/peers/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+clean:
+	$(CARGO) clean
