@@ -1,7 +1,6 @@
-//! First message on a tunnel, and the worker's answer.
+//! First message on a tunnel: what the front wants.
 //!
-//! Both have one outer form, in every version: a version byte, a big-endian `u16` length, and a body of that many bytes.
-//! All integers are big-endian.
+//! In the outer form of every message (a version byte, a big-endian `u16` length, the body):
 //!
 //! | header, version 1 | bytes | |
 //! |---|---|---|
@@ -11,35 +10,21 @@
 //! | trace | 16 | random |
 //! | client | 1, 7 or 19 | 0, or 4 and IPv4 address and port, or 6 and IPv6 address and port |
 //! | service | 1 + n | its length and its name, see [`is_service_name`] |
-//!
-//! | verdict, version 1 | bytes | |
-//! |---|---|---|
-//! | version | 1 | 1 |
-//! | length of the body | 2 | at most [`MAX_VERDICT`] |
-//! | accepted | 1 + 4 + 4 | 0, tunnels in flight, slots |
-//! | or refused | 1 + 1 | 1, the code of the [`Refusal`] |
-//!
-//! Bytes that follow the last known field of a body are skipped, so that a field can be added at the end without a new
-//! version. A worker that does not know a header's version answers with a refusal of version 1, which every version
-//! reads; so old and new nodes can share a network. A refusal code that the reader does not know is still a refusal.
-//!
-//! **Invariant.** Reading takes exactly the bytes of the message: what follows on the carrier is left for the frames.
 
 use std::{
-    fmt, io,
+    fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-/// The version written, and the only one read.
-pub const VERSION: u8 = 1;
+use super::{
+    MessageError,
+    message::{Fields, read_message, write_message},
+};
 
 /// Bytes in the body of a header at most. Version 1 needs 101; the rest is room for later fields.
 pub const MAX_HEADER: usize = 1024;
-
-/// Bytes in the body of a verdict at most. Version 1 needs 9; the rest is room for later fields.
-pub const MAX_VERDICT: usize = 256;
 
 /// Whether `name` can name a service: 1 to 63 of `[a-z0-9-.]`, the same rule as in a record.
 pub fn is_service_name(name: &str) -> bool {
@@ -92,92 +77,6 @@ impl fmt::Debug for TraceId {
     }
 }
 
-/// The worker's answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The backend is connected; bytes may flow.
-    Accepted(Load),
-    /// Not here, not now; nothing reached a backend.
-    Refused(Refusal),
-}
-
-/// What a worker reports of one service when it accepts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Tunnels open to the service's backend, this one included, over all fronts.
-    pub in_flight: u32,
-    /// Tunnels it takes at once; 0 without a cap.
-    pub slots: u32,
-}
-
-/// Why a worker declined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// The header is not of a version or form that the worker reads.
-    #[error("the header was not understood")]
-    Malformed,
-    /// The node offers no such service.
-    #[error("no such service here")]
-    NoSuchService,
-    /// The node does not let this front use the service.
-    #[error("not allowed")]
-    NotAllowed,
-    /// All slots are taken.
-    #[error("all connections are in use")]
-    Full,
-    /// The node takes no new work.
-    #[error("draining")]
-    Draining,
-    /// The backend did not take the connection.
-    #[error("the backend is not reachable")]
-    BackendUnreachable,
-    /// A reason of a later version.
-    #[error("for a reason this version does not know (code {0})")]
-    Other(u8),
-}
-
-impl Refusal {
-    fn code(self) -> u8 {
-        match self {
-            Self::Malformed => 1,
-            Self::NoSuchService => 2,
-            Self::NotAllowed => 3,
-            Self::Full => 4,
-            Self::Draining => 5,
-            Self::BackendUnreachable => 6,
-            Self::Other(code) => code,
-        }
-    }
-
-    fn from_code(code: u8) -> Self {
-        match code {
-            1 => Self::Malformed,
-            2 => Self::NoSuchService,
-            3 => Self::NotAllowed,
-            4 => Self::Full,
-            5 => Self::Draining,
-            6 => Self::BackendUnreachable,
-            code => Self::Other(code),
-        }
-    }
-}
-
-/// Why a header or a verdict could not be read or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MessageError {
-    /// The carrier failed or ended.
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    /// The peer speaks a version that this node does not.
-    #[error("tunnel version {0} is not understood, only {VERSION} is")]
-    Version(u8),
-    /// The bytes, or the value to write, break the rule named.
-    #[error("malformed tunnel message: {0}")]
-    Malformed(&'static str),
-}
-
 /// Writes `header` and flushes.
 ///
 /// # Errors
@@ -192,46 +91,6 @@ pub async fn write_header<W: AsyncWrite + Unpin>(to: &mut W, header: &Header) ->
 /// `Version` and `Malformed` leave the carrier usable for a refusal.
 pub async fn read_header<R: AsyncRead + Unpin>(from: &mut R) -> Result<Header, MessageError> {
     Header::decode(&read_message::<MAX_HEADER, _>(from).await?)
-}
-
-/// Writes `verdict` and flushes.
-///
-/// # Errors
-/// `Io` when the carrier fails.
-pub async fn write_verdict<W: AsyncWrite + Unpin>(to: &mut W, verdict: &Verdict) -> Result<(), MessageError> {
-    write_message(to, &verdict.encode()).await
-}
-
-/// Reads one verdict, and not a byte beyond it.
-///
-/// # Errors
-/// Any of [`MessageError`]; the tunnel is then of no use.
-pub async fn read_verdict<R: AsyncRead + Unpin>(from: &mut R) -> Result<Verdict, MessageError> {
-    Verdict::decode(&read_message::<MAX_VERDICT, _>(from).await?)
-}
-
-async fn write_message<W: AsyncWrite + Unpin>(to: &mut W, body: &[u8]) -> Result<(), MessageError> {
-    let length = u16::try_from(body.len()).map_err(|_| MessageError::Malformed("too long"))?;
-    let mut message = vec![VERSION];
-    message.extend_from_slice(&length.to_be_bytes());
-    message.extend_from_slice(body);
-    to.write_all(&message).await?;
-    Ok(to.flush().await?)
-}
-
-/// The body of one message. That of an unknown version is read as well, so that it does not lie in the carrier's way when
-/// the refusal is sent and the carrier closed.
-async fn read_message<const MAX: usize, R: AsyncRead + Unpin>(from: &mut R) -> Result<Vec<u8>, MessageError> {
-    let mut outer = [0; 3];
-    from.read_exact(&mut outer).await?;
-    let [version, high, low] = outer;
-    let length = usize::from(u16::from_be_bytes([high, low]));
-    if length > MAX {
-        return Err(MessageError::Malformed("too long"));
-    }
-    let mut body = vec![0; length];
-    from.read_exact(&mut body).await?;
-    if version == VERSION { Ok(body) } else { Err(MessageError::Version(version)) }
 }
 
 impl Header {
@@ -285,62 +144,12 @@ impl Header {
     }
 }
 
-impl Verdict {
-    fn encode(&self) -> Vec<u8> {
-        match self {
-            Self::Accepted(load) => {
-                let mut body = vec![0];
-                body.extend_from_slice(&load.in_flight.to_be_bytes());
-                body.extend_from_slice(&load.slots.to_be_bytes());
-                body
-            }
-            Self::Refused(reason) => vec![1, reason.code()],
-        }
-    }
-
-    fn decode(body: &[u8]) -> Result<Self, MessageError> {
-        let mut fields = Fields(body);
-        match fields.byte()? {
-            0 => Ok(Self::Accepted(Load {
-                in_flight: u32::from_be_bytes(fields.array()?),
-                slots: u32::from_be_bytes(fields.array()?),
-            })),
-            1 => Ok(Self::Refused(Refusal::from_code(fields.byte()?))),
-            _ => Err(MessageError::Malformed("unknown kind of verdict")),
-        }
-    }
-}
-
-/// What is left of a body.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], MessageError> {
-        let (field, rest) = self.0.split_at_checked(length).ok_or(MessageError::Malformed("too short"))?;
-        self.0 = rest;
-        Ok(field)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], MessageError> {
-        let (field, rest) = self.0.split_first_chunk().ok_or(MessageError::Malformed("too short"))?;
-        self.0 = rest;
-        Ok(*field)
-    }
-
-    fn byte(&mut self) -> Result<u8, MessageError> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn port(&mut self) -> Result<u16, MessageError> {
-        self.array().map(u16::from_be_bytes)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tunnel::VERSION;
 
     fn block_on<F: Future>(future: F) -> F::Output {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
@@ -372,14 +181,6 @@ mod tests {
         })
     }
 
-    fn any_verdict() -> impl Strategy<Value = Verdict> {
-        let load = (any::<u32>(), any::<u32>()).prop_map(|(in_flight, slots)| Load { in_flight, slots });
-        prop_oneof![
-            load.prop_map(Verdict::Accepted),
-            any::<u8>().prop_map(|code| Verdict::Refused(Refusal::from_code(code)))
-        ]
-    }
-
     proptest! {
         #[test]
         fn a_header_comes_back_and_the_bytes_behind_it_stay(header in any_header(), behind in any::<Vec<u8>>()) {
@@ -391,19 +192,8 @@ mod tests {
         }
 
         #[test]
-        fn a_verdict_comes_back_and_the_bytes_behind_it_stay(verdict in any_verdict(), behind in any::<Vec<u8>>()) {
-            let mut bytes = Vec::new();
-            block_on(write_verdict(&mut bytes, &verdict)).unwrap();
-            bytes.extend_from_slice(&behind);
-            let mut from = bytes.as_slice();
-            prop_assert_eq!(block_on(read_verdict(&mut from)).unwrap(), verdict);
-            prop_assert_eq!(from, behind.as_slice());
-        }
-
-        #[test]
         fn arbitrary_bytes_are_read_or_refused(bytes in any::<Vec<u8>>()) {
             let _ = block_on(read_header(&mut bytes.as_slice()));
-            let _ = block_on(read_verdict(&mut bytes.as_slice()));
         }
 
         #[test]
@@ -411,7 +201,6 @@ mod tests {
             if let Ok(header) = Header::decode(&body) {
                 prop_assert_eq!(Header::decode(&header.encode().unwrap()).unwrap(), header);
             }
-            let _ = Verdict::decode(&body);
         }
 
         #[test]
@@ -428,11 +217,6 @@ mod tests {
         expected.extend_from_slice(&[7; 16]);
         expected.extend_from_slice(&[4, 192, 0, 2, 1, 1, 2, 3, b'l', b'l', b'm']);
         assert_eq!(written(&header()), expected);
-
-        let mut bytes = Vec::new();
-        block_on(write_verdict(&mut bytes, &Verdict::Accepted(Load { in_flight: 3, slots: 8 }))).unwrap();
-        block_on(write_verdict(&mut bytes, &Verdict::Refused(Refusal::Full))).unwrap();
-        assert_eq!(bytes, [1, 0, 9, 0, 0, 0, 0, 3, 0, 0, 0, 8, 1, 0, 2, 1, 4]);
     }
 
     #[test]

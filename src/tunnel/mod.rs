@@ -16,18 +16,20 @@
 //! implements [`Dial`].
 
 mod dial;
+mod flow;
 mod frame;
 mod header;
 mod incoming;
+mod message;
 mod open;
 mod splice;
+mod verdict;
 
 pub use dial::{Dial, DialError, Tunnel};
 pub use frame::{Carrier, MAX_FRAME, TunnelStream};
-pub use header::{
-    Class, Header, Load, MAX_HEADER, MAX_VERDICT, MessageError, Refusal, TraceId, VERSION, Verdict, is_service_name,
-    read_header, read_verdict, write_header, write_verdict,
-};
+pub use header::{Class, Header, MAX_HEADER, TraceId, is_service_name, read_header, write_header};
 pub use incoming::{Incoming, refuse};
+pub use message::{MessageError, VERSION};
 pub use open::{OpenError, open};
 pub use splice::{End, Transferred, abort, splice};
+pub use verdict::{Load, MAX_VERDICT, Refusal, Verdict, read_verdict, write_verdict};
