@@ -2,14 +2,34 @@
 //!
 //! A tunnel starts with a [`Header`] from the front and a [`Verdict`] from the worker. Until the verdict says *accepted*,
 //! not one byte of the client has left the front, so another worker can be tried. Then both directions carry frames
-//! ([`frame`]), so that half-close and reset mean the same on every carrier.
+//! ([`TunnelStream`]), so that half-close and reset mean the same on every carrier.
+//!
+//! ```text
+//! front    open(carrier, header) ─▶ TunnelStream ─▶ splice(client, tunnel)
+//! worker   Incoming::read(carrier) ─▶ accept(load) | refuse(reason) ─▶ splice(backend, tunnel)
+//! ```
+//!
+//! **Invariant.** A tunnel ends when both directions ended, or on idle, or on cancel, or by a fault, and [`End`] says
+//! which. Dropping a tunnel that did not end is a reset at the peer, and only a whole body ever looks whole.
+//!
+//! It does not choose workers, count them, or know what carries the bytes: that is `balance`, `front` and whoever
+//! implements [`Dial`].
 
 mod dial;
+mod flow;
 mod frame;
 mod header;
+mod incoming;
+mod message;
+mod open;
 mod splice;
+mod verdict;
 
 pub use dial::{Dial, DialError, Tunnel};
-pub use frame::TunnelStream;
-pub use header::{Class, Header, Load, Refusal, TraceId, Verdict};
-pub use splice::{End, Transferred, splice};
+pub use frame::{Carrier, MAX_FRAME, TunnelStream};
+pub use header::{Class, Header, MAX_HEADER, TraceId, is_service_name, read_header, write_header};
+pub use incoming::{Incoming, refuse};
+pub use message::{MessageError, VERSION};
+pub use open::{OpenError, open};
+pub use splice::{End, Transferred, abort, splice};
+pub use verdict::{Load, MAX_VERDICT, Refusal, Verdict, read_verdict, write_verdict};

@@ -1,1 +1,216 @@
-//! worker
+//! The role that offers local backends to the network.
+//!
+//! A worker has **exports**: a service's name, the **target** where its backend listens, and the terms. It **probes** each
+//! backend and **offers** those that are well; what it offers at the moment is one immutable list to watch
+//! ([`Worker::offers`]). A tunnel that arrives ([`Worker::serve`]) is checked, given a slot, connected to the backend, told
+//! so, and spliced until it ends.
+//!
+//! ```text
+//! header ─▶ room? ─▶ known service? ─▶ draining? ─▶ allowed? ─▶ slot? ─▶ connect(backend) ─▶ verdict ─▶ splice
+//! ```
+//!
+//! **Invariant.** A worker connects to the targets of its own configuration and to nothing else; no address ever comes from
+//! the wire. Every tunnel that is being served is counted, and takes its count back when it ends, however it ends.
+//!
+//! It does not admit nodes (whoever hands it a carrier vouches for `from`), publish records, or look into the bytes.
+
+mod backend;
+mod export;
+mod offering;
+mod probe;
+mod serve;
+mod target;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use export::{DEFAULT_IDLE_TIMEOUT, DEFAULT_SERVICE, DEFAULT_WEIGHT, Export, ExportError, Health, MAX_EXPORTS};
+pub use offering::ExportStatus;
+use offering::Offering;
+pub use serve::Served;
+pub use target::{ParseTargetError, Target};
+
+use crate::ledger::Service;
+
+/// Tunnels that a worker serves at once when nothing else is said. Each holds a socket and, while bytes wait, up to 256 KiB;
+/// a process may have some tens of thousands of sockets.
+pub const DEFAULT_MAX_TUNNELS: usize = 16_384;
+
+/// What a worker is started with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What it offers, at most [`MAX_EXPORTS`], no two of one name. May be empty.
+    pub exports: Vec<Export>,
+    /// Tunnels of all services at once, those still to get a verdict included. 1 to [`Semaphore::MAX_PERMITS`].
+    pub max_tunnels: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { exports: Vec::new(), max_tunnels: DEFAULT_MAX_TUNNELS }
+    }
+}
+
+/// A running worker. Clones are handles to the same one; with the last, its probes end.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// Tiny critical sections: looked up per tunnel, changed by drain and reload. Never held across a wait.
+    state: Mutex<State>,
+    offers: watch::Sender<Arc<Vec<Service>>>,
+    /// One probe task per export. Those of replaced exports are reaped when the next ones are spawned.
+    probes: Mutex<JoinSet<()>>,
+    /// One permit per tunnel.
+    room: Arc<Semaphore>,
+    /// Knows every tunnel that is being served, and owns the tasks of those from this node's own front.
+    tunnels: TaskTracker,
+    cancel: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    offerings: BTreeMap<String, Arc<Offering>>,
+    is_draining: bool,
+}
+
+impl Worker {
+    /// Starts probing the exports. Must be called in a tokio runtime. `cancel` ends probes and tunnels; [`Self::shutdown`]
+    /// does the same and waits for them.
+    ///
+    /// # Errors
+    /// An export breaks a rule, or two share a name. Nothing was started then.
+    pub fn spawn(config: Config, cancel: CancellationToken) -> Result<Self, ExportError> {
+        let tunnels = TaskTracker::new();
+        // Closed from the start: it goes on taking tunnels, and a wait ends whenever there are none.
+        tunnels.close();
+        let worker = Self {
+            shared: Arc::new(Shared {
+                state: Mutex::default(),
+                offers: watch::Sender::default(),
+                probes: Mutex::default(),
+                room: Arc::new(Semaphore::new(config.max_tunnels.clamp(1, Semaphore::MAX_PERMITS))),
+                tunnels,
+                cancel,
+            }),
+        };
+        worker.replace_exports(config.exports)?;
+        Ok(worker)
+    }
+
+    /// What is offered now: the exports whose backends are well, in order of their names; none while draining. Changes at
+    /// once when a backend does.
+    pub fn offers(&self) -> watch::Receiver<Arc<Vec<Service>>> {
+        self.shared.offers.subscribe()
+    }
+
+    /// Every export, offered or not, in order of their names.
+    pub fn status(&self) -> Vec<ExportStatus> {
+        self.shared.state().offerings.values().map(|offering| offering.status()).collect()
+    }
+
+    /// Tunnels being served, those still to get a verdict and those of exports removed since included.
+    pub fn in_flight(&self) -> usize {
+        self.shared.tunnels.len()
+    }
+
+    /// Takes the place of the exports so far. One that is kept, by name, keeps its counters and tunnels, and what is known of
+    /// its backend unless target or health check changed. Tunnels of a removed one go on to their end.
+    ///
+    /// # Errors
+    /// An export breaks a rule, or two share a name. Everything stays as it was then.
+    pub fn replace_exports(&self, exports: Vec<Export>) -> Result<(), ExportError> {
+        Export::check_all(&exports)?;
+        let mut probes = self.shared.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.shared.state();
+        let mut before = std::mem::take(&mut state.offerings);
+        for export in exports {
+            let retired = self.shared.cancel.child_token();
+            let offering = match before.remove(&export.service) {
+                Some(kept) if kept.export == export => {
+                    state.offerings.insert(export.service, kept);
+                    continue;
+                }
+                Some(old) => {
+                    old.retired.cancel();
+                    Arc::new(old.changed(export, retired))
+                }
+                None => Arc::new(Offering::new(export, retired)),
+            };
+            state.offerings.insert(offering.export.service.clone(), Arc::clone(&offering));
+            // Weak: the probes belong to the worker, not the worker to its probes.
+            let shared = Arc::downgrade(&self.shared);
+            let changed = move || {
+                if let Some(shared) = shared.upgrade() {
+                    shared.publish(&shared.state());
+                }
+            };
+            probes.spawn(async move { offering.watch(changed).await });
+        }
+        before.values().for_each(|removed| removed.retired.cancel());
+        self.shared.publish(&state);
+        while probes.try_join_next().is_some() {}
+        Ok(())
+    }
+
+    /// Takes no new work: offers nothing and refuses tunnels as [`Draining`](crate::tunnel::Refusal::Draining). Those that
+    /// are open go on; [`Self::wait_idle`] waits for them.
+    pub fn drain(&self) {
+        let mut state = self.shared.state();
+        state.is_draining = true;
+        self.shared.publish(&state);
+    }
+
+    /// Returns once no tunnel is being served. Without [`Self::drain`] the next one may come at once.
+    pub async fn wait_idle(&self) {
+        self.shared.tunnels.wait().await;
+    }
+
+    /// Ends probes and cuts off tunnels, and returns when all are gone. A probe's panic is passed on.
+    pub async fn shutdown(&self) {
+        self.drain();
+        self.shared.cancel.cancel();
+        let mut probes = std::mem::take(&mut *self.shared.probes.lock().unwrap_or_else(PoisonError::into_inner));
+        while let Some(joined) = probes.join_next().await {
+            if let Err(error) = joined
+                && let Ok(panic) = error.try_into_panic()
+            {
+                std::panic::resume_unwind(panic);
+            }
+        }
+        self.wait_idle().await;
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings the offers up to date. The caller holds the state, so that the newest is published last.
+    fn publish(&self, state: &State) {
+        let is_offered = |offering: &&Arc<Offering>| !state.is_draining && offering.is_well();
+        let offered: Vec<Service> =
+            state.offerings.values().filter(is_offered).map(|offering| offering.export.offer()).collect();
+        self.offers.send_if_modified(|current| {
+            let is_new = **current != offered;
+            if is_new {
+                *current = Arc::new(offered);
+            }
+            is_new
+        });
+    }
+}
