@@ -149,7 +149,7 @@ mod tests {
     use std::num::NonZeroU64;
 
     use super::*;
-    use crate::token::{Mint, text::tests::golden};
+    use crate::token::{Mint, parse::tests::golden};
 
     #[test]
     fn nothing_is_wrong_with_what_is_minted() {

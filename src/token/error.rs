@@ -1,6 +1,6 @@
 //! Why a text is not a token.
 
-use super::text::MAX_TEXT;
+use super::parse::MAX_TEXT;
 
 /// Why a text is not a usable token, or why none could be minted. One line each, without a byte of the secret.
 ///

@@ -86,7 +86,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::token::{Mint, Secret, text::tests::golden};
+    use crate::token::{Mint, Secret, parse::tests::golden};
 
     /// Computed apart from this code (Python's `hmac`), so that no change of it goes unnoticed: nodes of different
     /// releases must derive the same.

@@ -39,6 +39,7 @@ mod error;
 mod keys;
 mod mint;
 mod otp;
+mod parse;
 mod secret;
 mod text;
 

@@ -94,7 +94,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::text::tests::golden;
+    use crate::token::parse::tests::golden;
 
     /// 2026-01-01T00:00:00Z.
     const NEW_YEAR: u64 = 1_767_225_600;
