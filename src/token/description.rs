@@ -77,7 +77,7 @@ impl Token {
             crypto: describe_one_time(&self.crypto),
             room: mask(self.room.expose()),
             rendezvous: mask(self.rendezvous.expose()),
-            mdns: mask(&self.mdns),
+            mdns: mask(self.mdns_name()),
             max_message_size: self.max_message_size,
             warnings: self.warnings(),
         }

@@ -53,7 +53,7 @@ impl Token {
             crypto: OneTime { interval: mint.crypto_interval_s, key: draw()?, length: SECRET_LENGTH },
             room: draw()?,
             rendezvous: draw()?,
-            mdns: draw()?.expose().to_owned(),
+            mdns: draw()?,
             max_message_size: MAX_MESSAGE_SIZE,
             native: Some(Native { generation: FIRST_GENERATION, strict: mint.strict }),
         })

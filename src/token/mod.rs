@@ -7,7 +7,7 @@
 //! # Words
 //!
 //! * **Secrets** of the token: `otp.dht.key`, `otp.crypto.key`, `room`, `rendezvous`. From these everything is derived.
-//!   `mdns` is no secret: it travels over the local network in clear.
+//!   `mdns` is masked like them, but no key comes from it: the local network hears it in clear.
 //! * **Epoch**: a window of unix time, as long as an interval of the token, in which a derived value is used
 //!   ([`Epochs`]). Who receives accepts the values of three epochs ([`Windows`]); who sends uses the current one.
 //! * **Strict**: only nodes that pass admission take part. A token without our section is not strict.
@@ -65,7 +65,7 @@ pub struct Token {
     crypto: OneTime,
     room: Secret,
     rendezvous: Secret,
-    mdns: String,
+    mdns: Secret,
     max_message_size: usize,
     native: Option<Native>,
 }
@@ -91,7 +91,7 @@ impl Token {
     /// The service name under which nodes of this network look for each other by multicast DNS. It does not rotate, and
     /// whoever is on the local network can read it.
     pub fn mdns_name(&self) -> &str {
-        &self.mdns
+        self.mdns.expose()
     }
 
     /// The largest gossip message that nodes of this network take, in bytes.
@@ -116,10 +116,11 @@ impl PartialEq for Token {
         let secrets: Choice = self.dht.key.ct_eq(&other.dht.key)
             & self.crypto.key.ct_eq(&other.crypto.key)
             & self.room.ct_eq(&other.room)
-            & self.rendezvous.ct_eq(&other.rendezvous);
+            & self.rendezvous.ct_eq(&other.rendezvous)
+            & self.mdns.ct_eq(&other.mdns);
         let rest = |token: &Self| {
             let periods = [&token.dht, &token.crypto].map(|one| (one.interval, one.length));
-            (periods, token.mdns.clone(), token.max_message_size, token.native)
+            (periods, token.max_message_size, token.native)
         };
         bool::from(secrets) & (rest(self) == rest(other))
     }

@@ -148,13 +148,13 @@ fn max_message_size(top: &mut Mapping) -> Result<usize, Error> {
     })
 }
 
-fn mdns_name(top: &mut Mapping) -> Result<String, Error> {
+fn mdns_name(top: &mut Mapping) -> Result<Secret, Error> {
     let name = text(top, "mdns")?;
     let is_label = |label: &str| {
         (1..=MAX_LABEL).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
     };
     if name.len() <= MAX_MDNS_NAME && name.split('.').all(is_label) {
-        return Ok(name);
+        return Ok(Secret::new(name));
     }
     Err(Error::Invalid { key: "mdns", expected: "a DNS name: printable, no part of it longer than 63 characters" })
 }
@@ -367,7 +367,7 @@ pub(super) mod tests {
     #[test]
     fn debug_shows_no_secret() {
         let shown = format!("{:?}", golden());
-        for secret in ["DDD", "CCC", "RRR", "ZZZ"] {
+        for secret in ["DDD", "CCC", "RRR", "ZZZ", "MMM"] {
             assert!(!shown.contains(secret), "{shown}");
         }
     }

@@ -33,7 +33,7 @@ impl Token {
         }
         line("room: ", &scalar(self.room.expose()));
         line("rendezvous: ", &scalar(self.rendezvous.expose()));
-        line("mdns: ", &scalar(&self.mdns));
+        line("mdns: ", &scalar(self.mdns.expose()));
         line("max_message_size: ", &self.max_message_size.to_string());
         Zeroizing::new(STANDARD.encode(yaml.as_bytes()))
     }
@@ -120,7 +120,7 @@ mod tests {
             let [dht_key, crypto_key, room, rendezvous] = keys.map(Secret::new);
             let one_time = |(interval, length), key| OneTime { interval: NonZeroU64::new(interval).unwrap(), key, length };
             let token = Token {
-                dht: one_time(dht, dht_key), crypto: one_time(crypto, crypto_key), room, rendezvous, mdns, max_message_size: 1,
+                dht: one_time(dht, dht_key), crypto: one_time(crypto, crypto_key), room, rendezvous, mdns: Secret::new(mdns), max_message_size: 1,
                 native: native.map(|(generation, strict)| Native { generation, strict }),
             };
             prop_assert_eq!(Token::parse(&token.to_text()), Ok(token));
