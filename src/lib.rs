@@ -15,11 +15,13 @@
 //! 0  p2p-fed-ledger (its own package)      pure
 //! ```
 
+pub mod api;
 pub mod balance;
 pub mod front;
 pub mod gossip;
 pub mod identity;
 pub mod net;
+pub mod node;
 pub mod telemetry;
 pub mod token;
 pub mod tunnel;

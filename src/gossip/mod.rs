@@ -11,10 +11,7 @@ mod session;
 
 use std::sync::Arc;
 
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
-};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -39,8 +36,8 @@ enum Command {
 }
 
 impl Gossip {
-    /// Starts the ledger's task. It ends after `cancel`.
-    pub fn spawn(
+    /// The handle, and the ledger's task, which ends after `cancel`.
+    pub fn new(
         config: ledger::Config,
         identity: &Identity,
         state: Arc<StateDir>,
@@ -48,10 +45,10 @@ impl Gossip {
         frames: mpsc::Receiver<Frame>,
         syncs: mpsc::Receiver<Inbound>,
         cancel: CancellationToken,
-    ) -> (Self, JoinHandle<()>) {
+    ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (actor, views) = actor::Actor::new(config, identity, state, net, frames, syncs, queue, cancel);
-        (Self { commands, views }, tokio::spawn(actor.run()))
+        (Self { commands, views }, actor.run())
     }
 
     /// Says something new about this node; returns when it is on its way. Saying the same again costs nothing.

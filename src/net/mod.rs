@@ -19,7 +19,7 @@ mod behaviour;
 mod complaint;
 mod dialer;
 mod listen;
-mod mdns;
+pub mod mdns;
 mod members;
 mod peers;
 mod rendezvous;
@@ -32,10 +32,7 @@ pub use admission::Error as AdmissionError;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub};
 pub use peers::{Peer, Peers, Transport, node_of, peer_of};
 pub use streams::{Inbound, Streams};
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinHandle,
-};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{identity::Identity, ledger::NodeId, token::Token};
@@ -180,7 +177,8 @@ enum Command {
 }
 
 impl Net {
-    /// Binds the listeners and starts to look for members. The task ends after `cancel`, when all connections are closed.
+    /// Binds the listeners. The future is the network's task: nobody is dialled before it runs, and it ends after `cancel`,
+    /// when all connections are closed.
     ///
     /// # Errors
     /// [`Error`], before any packet is sent.
@@ -189,7 +187,7 @@ impl Net {
         identity: &Identity,
         token: Arc<Token>,
         cancel: CancellationToken,
-    ) -> Result<(Self, Arrivals, JoinHandle<()>), Error> {
+    ) -> Result<(Self, Arrivals, impl Future<Output = ()> + Send + use<>), Error> {
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (frames, arriving) = mpsc::channel(GOSSIP_QUEUE);
         let built = actor::Actor::bind(config, identity, token, frames, queue, cancel).await?;
@@ -201,7 +199,7 @@ impl Net {
             addresses: built.addresses,
         };
         let arrivals = Arrivals { frames: arriving, tunnels: built.tunnels, syncs: built.syncs };
-        Ok((net, arrivals, tokio::spawn(built.actor.run())))
+        Ok((net, arrivals, built.actor.run()))
     }
 
     /// This node.

@@ -17,7 +17,7 @@ pub enum Error {
     Front(#[from] front::Error),
     /// The control socket.
     #[error(transparent)]
-    Api(#[from] api::Error),
+    Api(#[from] api::BindError),
     /// The network.
     #[error(transparent)]
     Net(#[from] net::Error),

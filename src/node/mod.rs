@@ -30,7 +30,7 @@ use tokio::{
     sync::{Mutex, mpsc, watch},
     task::{JoinError, JoinSet},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     api,
@@ -87,6 +87,8 @@ pub struct Node {
     network_stop: CancellationToken,
     work_stop: CancellationToken,
     farewell: speaker::Farewell,
+    /// Dropping a node ends its tasks without a farewell, as a crash would.
+    _guards: (DropGuard, DropGuard),
 }
 
 /// What reports and tasks read.
@@ -122,23 +124,18 @@ impl Node {
         };
 
         let (network_stop, work_stop) = (CancellationToken::new(), CancellationToken::new());
-        // Whatever fails below takes down what was started above it.
-        let undo = (network_stop.clone().drop_guard(), work_stop.clone().drop_guard());
+        // Whatever fails below takes down what was started above it, and so does dropping the node.
+        let guards = (network_stop.clone().drop_guard(), work_stop.clone().drop_guard());
         let mut tasks = JoinSet::new();
 
         let worker_config = worker::Config { exports: config.exports, ..worker::Config::default() };
         let worker = Worker::spawn(worker_config, work_stop.clone())?;
-        let mut bound = Vec::new();
-        for front in config.fronts {
-            bound.push(front::Bound::bind(front).await?);
-        }
         let socket = runtime.socket(state.name());
-        let server = api::Server::bind(&socket)?;
 
         let (net, arrivals, network) =
             Net::bind(config.net, &identity, Arc::clone(&token), network_stop.clone()).await?;
         let ledger = ledger::Config::new(token.network_id(), token.generation());
-        let (gossip, ledger_task) = Gossip::spawn(
+        let (gossip, ledger_task) = Gossip::new(
             ledger,
             &identity,
             Arc::clone(&state),
@@ -147,14 +144,20 @@ impl Node {
             arrivals.syncs,
             network_stop.clone(),
         );
-        tasks.spawn(named("network", network));
-        tasks.spawn(named("ledger", ledger_task));
-
         let path = Arc::new(path::Path { net: net.clone(), worker: worker.clone() });
         let mut fronts = Vec::new();
-        for bound in bound {
-            fronts.push(bound.run(Arc::clone(&path), &net, &gossip, &mut tasks, &network_stop)?);
+        for front in config.fronts {
+            let path = Arc::clone(&path);
+            fronts.push(front::Running::start(front, path, &net, &gossip, &mut tasks, &network_stop).await?);
         }
+        tasks.spawn(async {
+            network.await;
+            "network"
+        });
+        tasks.spawn(async {
+            ledger_task.await;
+            "ledger"
+        });
         tasks.spawn(accept_tunnels(arrivals.tunnels, worker.clone(), work_stop.clone()));
         let (speaker, farewell) = speaker::spawn(
             state.name().clone(),
@@ -176,14 +179,13 @@ impl Node {
             draining: AtomicBool::new(false),
             _state: state,
         });
-        let (source, stop) = (Arc::clone(&shared), network_stop.clone());
+        let server = api::bind(&socket, Arc::clone(&shared) as Arc<dyn api::Source>)?;
+        let stop = network_stop.clone();
         tasks.spawn(async move {
-            server.run(source, stop).await;
+            server.run(stop).await;
             "control socket"
         });
-        undo.0.disarm();
-        undo.1.disarm();
-        Ok(Self { shared, socket, _key_file: key_file, tasks: Mutex::new(tasks), network_stop, work_stop, farewell })
+        Ok(Self { shared, socket, _key_file: key_file, tasks: Mutex::new(tasks), network_stop, work_stop, farewell, _guards: guards })
     }
 
     /// Its name on this host.
@@ -332,15 +334,6 @@ async fn accept_tunnels(
     // The network may end first when the node stops; nothing arrives any more then.
     stop.cancelled().await;
     "tunnels"
-}
-
-async fn named(name: &'static str, task: tokio::task::JoinHandle<()>) -> &'static str {
-    if let Err(error) = task.await
-        && let Ok(panic) = error.try_into_panic()
-    {
-        std::panic::resume_unwind(panic);
-    }
-    name
 }
 
 fn panic_of(error: JoinError) -> String {

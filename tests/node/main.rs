@@ -4,6 +4,7 @@
 
 mod join;
 mod network;
+mod tunnel;
 
 use std::{future::Future, time::Duration};
 
