@@ -462,3 +462,6 @@ impl fmt::Debug for Ledger {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

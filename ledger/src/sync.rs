@@ -243,3 +243,6 @@ fn decode(records: &Records) -> Result<Vec<Rumour>, Offence> {
     let understood = decoded.filter(|rumour| !matches!(rumour, Err(crate::WireError::Unsupported { .. })));
     understood.collect::<Result<_, _>>().map_err(|_| Offence::Malformed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,346 @@
+//! One ledger, driven by hand.
+
+use super::*;
+use crate::{FRAME_MAX, NetworkId, Protocol, Record, Service};
+
+const CONFIG: Config = Config::new(NetworkId([0; 16]), 0);
+const START_MS: u64 = 1_800_000_000_000;
+
+fn at(seconds: u64) -> Moment {
+    Moment { mono: Duration::from_secs(seconds), unix_ms: START_MS + seconds * 1000 }
+}
+
+fn key(n: u8) -> SigningKey {
+    SigningKey::from_bytes(&[n; 32])
+}
+
+fn node(n: u8) -> NodeId {
+    key(n).verifying_key().into()
+}
+
+fn ledger(n: u8) -> Ledger {
+    Ledger::new(CONFIG, key(n), None, at(0), u64::from(n))
+}
+
+fn statement(name: &str) -> Statement {
+    Statement { name: name.into(), ..Statement::default() }
+}
+
+fn record(n: u8, seq: u64, name: &str) -> SignedRecord {
+    let record = Record {
+        network: CONFIG.network,
+        generation: 0,
+        owner: node(n),
+        seq,
+        issued_ms: START_MS,
+        ttl: Duration::from_secs(60),
+        statement: statement(name),
+    };
+    SignedRecord::sign(record, &key(n)).unwrap()
+}
+
+fn outputs(ledger: &mut Ledger) -> Vec<Output> {
+    std::iter::from_fn(|| ledger.poll_output()).collect()
+}
+
+fn give(ledger: &mut Ledger, seconds: u64, input: Input) -> Vec<Output> {
+    ledger.handle(at(seconds), input);
+    outputs(ledger)
+}
+
+fn gossip(ledger: &mut Ledger, seconds: u64, from: u8, bytes: Vec<u8>) -> (Verdict, Vec<Output>) {
+    let mut outputs = give(ledger, seconds, Input::Gossip { ticket: 7, from: node(from), bytes });
+    let judged = outputs.iter().position(|output| matches!(output, Output::Judge { ticket: 7, .. })).unwrap();
+    match outputs.remove(judged) {
+        Output::Judge { verdict, .. } => (verdict, outputs),
+        _ => unreachable!(),
+    }
+}
+
+fn kinds(outputs: &[Output]) -> String {
+    let kind = |output: &Output| match output {
+        Output::Persist { .. } => "persist",
+        Output::Broadcast(_) => "broadcast",
+        Output::Judge { .. } => "judge",
+        Output::OpenSession { .. } => "open",
+        Output::Send { .. } => "send",
+        Output::CloseSession { .. } => "close",
+        Output::View(_) => "view",
+        Output::Misbehaved { .. } => "misbehaved",
+        Output::Refused(_) => "refused",
+        Output::KeyShared => "shared",
+    };
+    outputs.iter().map(kind).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_change_is_persisted_then_told_then_seen() {
+    let mut ledger = ledger(1);
+    let out = give(&mut ledger, 0, Input::Publish(statement("a")));
+    assert_eq!(kinds(&out), "persist broadcast view");
+    assert!(matches!(out[0], Output::Persist { seq } if seq == START_MS));
+    let Output::View(view) = &out[2] else { panic!() };
+    assert_eq!((view.revision, view.nodes[&node(1)].record.statement.name.as_str()), (1, "a"));
+    assert!(view.nodes[&node(1)].fresh && !view.nodes[&node(1)].quarantined);
+
+    assert_eq!(kinds(&give(&mut ledger, 1, Input::Publish(statement("a")))), "", "the same again");
+    assert_eq!(kinds(&give(&mut ledger, 1, Input::Publish(statement("NOT"))),), "refused");
+    assert_eq!(kinds(&give(&mut ledger, 1, Input::Publish(statement("a").farewell()))), "persist broadcast view");
+    assert!(ledger.view().nodes[&node(1)].record.statement.leaving);
+    assert_eq!(ledger.view().revision, 2);
+}
+
+#[test]
+fn a_renewal_is_persisted_and_not_told() {
+    let mut ledger = ledger(1);
+    give(&mut ledger, 0, Input::Publish(statement("a")));
+    let due = ledger.poll_timeout().unwrap();
+    ledger.handle_timeout(Moment { mono: due - Duration::from_nanos(1), unix_ms: 0 });
+    assert_eq!(kinds(&outputs(&mut ledger)), "");
+    ledger.handle_timeout(Moment { mono: due, unix_ms: 5 });
+    assert_eq!(kinds(&outputs(&mut ledger)), "persist view");
+    let own = ledger.record(&node(1)).unwrap().record();
+    assert_eq!((own.seq, own.issued_ms), (START_MS + 1, 5), "the number goes on, the date is the clock's");
+    assert!(ledger.poll_timeout().unwrap() > due);
+}
+
+#[test]
+fn gossip_is_judged_by_what_it_is() {
+    let mut ledger = ledger(1);
+    give(&mut ledger, 0, Input::PeerUp(node(9)));
+    let good = tell(&record(2, 5, "a"));
+    assert_eq!(gossip(&mut ledger, 0, 8, good.clone()).0, Verdict::Ignore, "8 is not up");
+    let (verdict, out) = gossip(&mut ledger, 0, 9, good.clone());
+    assert_eq!((verdict, kinds(&out).as_str()), (Verdict::Accept, "view"));
+    let (verdict, out) = gossip(&mut ledger, 0, 9, good.clone());
+    assert_eq!((verdict, kinds(&out).as_str()), (Verdict::Ignore, ""));
+
+    let cut = good.split_last().unwrap().1.to_vec();
+    for bytes in [cut, vec![], vec![1, 2, 3], vec![1; RUMOUR_MAX + 1]] {
+        let (verdict, out) = gossip(&mut ledger, 0, 9, bytes);
+        assert_eq!(verdict, Verdict::Reject);
+        let [Output::Misbehaved { peer, offence }] = out[..] else { panic!("{out:?}") };
+        assert_eq!((peer, offence), (node(9), Offence::Malformed));
+    }
+    let (verdict, _) = gossip(&mut ledger, 0, 9, vec![77, 1]);
+    assert_eq!(verdict, Verdict::Ignore, "a later version is nobody's fault");
+    let counters = ledger.counters();
+    assert_eq!((counters.gossip_accepted, counters.gossip_ignored, counters.gossip_rejected), (1, 3, 4));
+}
+
+#[test]
+fn a_forged_record_costs_the_sender() {
+    let mut ledger = ledger(1);
+    give(&mut ledger, 0, Input::PeerUp(node(9)));
+    let mut forged = tell(&record(2, 5, "a"));
+    *forged.last_mut().unwrap() ^= 1;
+    let (verdict, out) = gossip(&mut ledger, 0, 9, forged);
+    assert_eq!(verdict, Verdict::Reject);
+    assert!(matches!(out[..], [Output::Misbehaved { offence: Offence::Forged, .. }]));
+    assert_eq!(ledger.owners(), 0);
+}
+
+#[test]
+fn a_flood_is_ignored_and_told() {
+    let mut ledger = ledger(1);
+    give(&mut ledger, 0, Input::PeerUp(node(9)));
+    let told: Vec<_> = (0..300).flat_map(|_| gossip(&mut ledger, 0, 9, vec![77]).1).collect();
+    assert_eq!(ledger.counters().dropped_sender, 100);
+    assert!(matches!(told[..], [Output::Misbehaved { offence: Offence::Flood, .. }]));
+}
+
+#[test]
+fn an_echo_of_a_former_life_is_outbid() {
+    let mut ledger = ledger(1);
+    give(&mut ledger, 0, Input::PeerUp(node(9)));
+    give(&mut ledger, 0, Input::Publish(statement("now")));
+    let (verdict, out) = gossip(&mut ledger, 0, 9, tell(&record(1, START_MS + 500, "before")));
+    assert_eq!((verdict, kinds(&out).as_str()), (Verdict::Ignore, "persist broadcast view"));
+    let own = ledger.record(&node(1)).unwrap().record();
+    assert_eq!((own.seq, own.statement.name.as_str()), (START_MS + 501, "now"));
+    assert_eq!(gossip(&mut ledger, 0, 9, tell(&record(1, START_MS + 3, "older"))).0, Verdict::Ignore);
+    assert_eq!(ledger.record(&node(1)).unwrap().record().seq, START_MS + 501);
+
+    let shared: Vec<_> = (1..10)
+        .flat_map(|n| gossip(&mut ledger, 1, 9, tell(&record(1, START_MS + 600 + 10 * n, "other"))).1)
+        .filter(|output| matches!(output, Output::KeyShared))
+        .collect();
+    assert_eq!(shared.len(), 1, "said once");
+}
+
+#[test]
+fn a_second_record_with_the_own_number_quarantines_this_node() {
+    let mut ledger = ledger(1);
+    give(&mut ledger, 0, Input::PeerUp(node(9)));
+    give(&mut ledger, 0, Input::Publish(statement("a")));
+    let (_, out) = gossip(&mut ledger, 0, 9, tell(&record(1, START_MS, "b")));
+    assert_eq!(kinds(&out), "broadcast persist broadcast view");
+    assert!(ledger.view().nodes[&node(1)].quarantined);
+    assert_eq!(ledger.record(&node(1)).unwrap().record().seq, START_MS + 1);
+}
+
+#[test]
+fn a_conflict_is_told_as_evidence_and_evidence_is_passed_on() {
+    let (mut finder, mut other) = (ledger(1), ledger(2));
+    give(&mut finder, 0, Input::PeerUp(node(9)));
+    give(&mut other, 0, Input::PeerUp(node(9)));
+    gossip(&mut finder, 0, 9, tell(&record(3, 5, "a")));
+    let (_, out) = gossip(&mut finder, 0, 9, tell(&record(3, 5, "b")));
+    let [Output::Broadcast(evidence), Output::View(view)] = &out[..] else { panic!("{out:?}") };
+    assert!(view.nodes[&node(3)].quarantined);
+    let (verdict, out) = gossip(&mut other, 0, 9, evidence.clone());
+    assert_eq!((verdict, kinds(&out).as_str()), (Verdict::Accept, "view"), "passed on, not said again");
+    assert_eq!(gossip(&mut other, 0, 9, evidence.clone()).0, Verdict::Ignore);
+    assert_eq!(other.fingerprint(), finder.fingerprint());
+}
+
+/// Opens a session between two ledgers and carries frames until it ends. All other outputs, by ledger.
+fn sync(dialler: &mut Ledger, responder: &mut Ledger, seconds: u64, session: u64) -> [Vec<Output>; 2] {
+    let (a, b) = (dialler.node_id(), responder.node_id());
+    let mut rest = [vec![], vec![]];
+    let mut queue = VecDeque::from([
+        (1, Input::SessionOpened { session, peer: a, dialled: false }),
+        (0, Input::SessionOpened { session, peer: b, dialled: true }),
+    ]);
+    while let Some((to, input)) = queue.pop_front() {
+        let ledger = if to == 0 { &mut *dialler } else { &mut *responder };
+        for output in give(ledger, seconds, input) {
+            match output {
+                Output::Send { session, bytes } => queue.push_back((1 - to, Input::SessionFrame { session, bytes })),
+                Output::CloseSession { session } => queue.push_back((1 - to, Input::SessionClosed { session })),
+                other => rest[to].push(other),
+            }
+        }
+    }
+    rest
+}
+
+#[test]
+fn news_by_sync_is_told_once_the_node_has_synced_before() {
+    let (mut old, mut young) = (ledger(1), ledger(2));
+    give(&mut old, 0, Input::PeerUp(node(2)));
+    give(&mut young, 0, Input::PeerUp(node(1)));
+    give(&mut old, 0, Input::Publish(statement("old")));
+    give(&mut young, 0, Input::Publish(statement("young")));
+    assert!(!young.is_synced());
+    let [_, told] = sync(&mut old, &mut young, 0, 1);
+    assert_eq!(kinds(&told), "view", "to a newcomer all is new: it keeps quiet");
+    assert!(young.is_synced() && old.is_synced());
+    assert_eq!(old.fingerprint(), young.fingerprint());
+
+    give(&mut old, 1, Input::Publish(statement("changed")));
+    let [_, told] = sync(&mut old, &mut young, 1, 2);
+    assert_eq!(kinds(&told), "broadcast view");
+    for ledger in [&mut old, &mut young] {
+        ledger.handle_timeout(at(100));
+        assert!(kinds(&outputs(ledger)).starts_with("persist"), "both renew");
+    }
+    let [_, told] = sync(&mut old, &mut young, 100, 3);
+    assert_eq!(kinds(&told), "view", "a renewal is no news");
+    assert_eq!(old.fingerprint(), young.fingerprint());
+}
+
+#[test]
+fn of_two_crossed_sessions_both_sides_keep_the_same() {
+    let (small, large) = if node(1) < node(2) { (1, 2) } else { (2, 1) };
+    for first in [true, false] {
+        let (mut a, mut b) = (ledger(small), ledger(large));
+        give(&mut a, 0, Input::PeerUp(node(large)));
+        give(&mut b, 0, Input::PeerUp(node(small)));
+        // Session 10 is dialled by the smaller id, 20 by the larger; they arrive in either order.
+        let order = if first { [10, 20] } else { [20, 10] };
+        let mut closed = (vec![], vec![]);
+        for session in order {
+            let opened = |peer, dialled| Input::SessionOpened { session, peer: node(peer), dialled };
+            closed.0.extend(give(&mut a, 0, opened(large, session == 10)));
+            closed.1.extend(give(&mut b, 0, opened(small, session == 20)));
+        }
+        for closed in [closed.0, closed.1] {
+            let closed: Vec<_> = closed
+                .iter()
+                .filter_map(|output| match output {
+                    Output::CloseSession { session } => Some(*session),
+                    _ => None,
+                })
+                .collect();
+            assert_eq!(closed, [20]);
+        }
+        assert_eq!((a.sessions(), b.sessions()), (1, 1));
+    }
+}
+
+#[test]
+fn sessions_are_bounded_and_silence_ends_them() {
+    let mut ledger = ledger(1);
+    let opened = |session, n| Input::SessionOpened { session, peer: node(n), dialled: false };
+    assert_eq!(kinds(&give(&mut ledger, 0, opened(1, 9))), "close", "9 is not up");
+    for n in 2..80 {
+        give(&mut ledger, 0, Input::PeerUp(node(n)));
+        give(&mut ledger, 0, opened(u64::from(n), n));
+    }
+    assert_eq!(ledger.sessions(), SESSIONS_MAX);
+    assert_eq!(kinds(&give(&mut ledger, 0, opened(1000, 2))), "close", "a second one with one peer");
+    let excess: Vec<_> = (1001..1010).flat_map(|session| give(&mut ledger, 0, opened(session, 2))).collect();
+    assert!(kinds(&excess).contains("misbehaved"), "who opens too many is told");
+
+    give(&mut ledger, 1, Input::PeerDown(node(3)));
+    assert_eq!(ledger.sessions(), SESSIONS_MAX - 1);
+    ledger.handle_timeout(at(20));
+    let told = outputs(&mut ledger);
+    assert_eq!(ledger.sessions(), 0);
+    let stalled = told.iter().filter(|o| matches!(o, Output::Misbehaved { offence: Offence::Stalled, .. })).count();
+    assert_eq!(stalled, SESSIONS_MAX - 1);
+    assert_eq!(kinds(&give(&mut ledger, 21, Input::SessionFrame { session: 5, bytes: vec![0; FRAME_MAX] })), "");
+    assert_eq!(kinds(&give(&mut ledger, 21, Input::SessionClosed { session: 5 })), "");
+}
+
+#[test]
+fn a_peer_that_breaks_a_session_is_told_and_cut_off() {
+    let mut ledger = ledger(1);
+    give(&mut ledger, 0, Input::PeerUp(node(2)));
+    for (session, frame, offence) in [(1, vec![99], Offence::Malformed), (2, vec![6], Offence::OutOfTurn)] {
+        give(&mut ledger, 0, Input::SessionOpened { session, peer: node(2), dialled: false });
+        let out = give(&mut ledger, 0, Input::SessionFrame { session, bytes: frame });
+        assert_eq!(kinds(&out), "close misbehaved");
+        assert!(matches!(out[1], Output::Misbehaved { offence: told, .. } if told == offence));
+        assert_eq!(ledger.sessions(), 0);
+    }
+}
+
+#[test]
+fn syncs_are_asked_for_when_due_and_timeouts_move_on() {
+    let (small, large) = if node(1) < node(2) { (1, 2) } else { (2, 1) };
+    let mut ledger = ledger(small);
+    give(&mut ledger, 0, Input::PeerUp(node(large)));
+    let mut asked = 0;
+    for _ in 0..40 {
+        let due = ledger.poll_timeout().unwrap();
+        ledger.handle_timeout(Moment { mono: due, unix_ms: START_MS });
+        assert!(ledger.poll_timeout().unwrap() > due, "it would spin");
+        asked += outputs(&mut ledger).iter().filter(|output| matches!(output, Output::OpenSession { .. })).count();
+        assert!(ledger.poll_output().is_none());
+    }
+    assert!((15..=41).contains(&asked), "{asked}: one at first, then one in 5 s unless the last is still opening");
+}
+
+#[test]
+fn workers_of_a_view_are_the_fresh_ones() {
+    let mut ledger = ledger(1);
+    give(&mut ledger, 0, Input::PeerUp(node(9)));
+    let mut offer = record(2, 5, "a").record().as_ref().clone();
+    let labels = BTreeMap::new();
+    offer.statement.services =
+        vec![Service { name: "web".into(), protocol: Protocol::Http, weight: 1, slots: 0, labels }];
+    gossip(&mut ledger, 0, 9, tell(&SignedRecord::sign(offer, &key(2)).unwrap()));
+    assert_eq!(ledger.view().workers("web").count(), 1);
+    ledger.handle_timeout(at(60));
+    assert_eq!(kinds(&outputs(&mut ledger)), "open view");
+    assert_eq!(ledger.view().workers("web").count(), 0);
+    assert_eq!(ledger.view().nodes.len(), 1, "still there for people to see");
+}
+
+#[test]
+fn no_secret_is_shown() {
+    let shown = format!("{:?}", ledger(1));
+    assert!(shown.starts_with("Ledger") && !shown.contains("[1, 1, 1"), "{shown}");
+}
