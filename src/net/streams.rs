@@ -248,7 +248,10 @@ impl ConnectionHandler for Handler {
         Poll::Pending
     }
 
-    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Offer, Want, (), oneshot::Sender<io::Result<Stream>>>) {
+    fn on_connection_event(
+        &mut self,
+        event: ConnectionEvent<'_, Offer, Want, (), oneshot::Sender<io::Result<Stream>>>,
+    ) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (index, stream), .. }) => {
                 // The swarm polls the handler right after, which moves the stream on.

@@ -3,6 +3,7 @@
 //! Nothing here sleeps to wait for readiness: every wait is for an event, bounded by [`soon`].
 
 mod join;
+mod ledger;
 mod network;
 mod tunnel;
 

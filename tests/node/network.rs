@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use libp2p::{Multiaddr, Swarm, SwarmBuilder, identify, kad, multiaddr::Protocol, swarm::NetworkBehaviour, swarm::SwarmEvent};
+use libp2p::{
+    Multiaddr, Swarm, SwarmBuilder, identify, kad, multiaddr::Protocol, swarm::NetworkBehaviour, swarm::SwarmEvent,
+};
 use p2p_fed::{
     identity::Identity,
     ledger::NodeId,

@@ -174,9 +174,7 @@ impl Inner {
             future::poll_fn(|cx| drive(&mut muxer, cx, |muxer, cx| muxer.poll_inbound_unpin(cx))).await?
         };
         let proved = {
-            let talk = async {
-                if dialler { self.dial(peer, stream).await } else { self.listen(peer, stream).await }
-            };
+            let talk = async { if dialler { self.dial(peer, stream).await } else { self.listen(peer, stream).await } };
             let mut talk = std::pin::pin!(talk);
             // The muxer moves bytes only while it is polled, so it runs beside the conversation.
             future::poll_fn(|cx| {
@@ -223,8 +221,7 @@ impl Inner {
         let (_, mut stream) = listener_select_proto(stream, [PROTOCOL]).await.map_err(not_spoken)?;
         let mut nonce_dialler = [0; NONCE];
         stream.read_exact(&mut nonce_dialler).await.map_err(hung_up)?;
-        let transcript =
-            Transcript { dialler: peer, listener: self.local, nonce_dialler, nonce_listener: nonce() };
+        let transcript = Transcript { dialler: peer, listener: self.local, nonce_dialler, nonce_listener: nonce() };
         stream.write_all(&transcript.nonce_listener).await?;
         stream.write_all(&transcript.prove(&self.credentials, Role::Listener, unix_ms())).await?;
         stream.flush().await?;
