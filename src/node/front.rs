@@ -89,7 +89,7 @@ impl Running {
     pub(super) async fn drain(&self, deadline: Duration) -> usize {
         match self.front.drain(deadline).await {
             End::Drained => 0,
-            End::CutOff(connections) => connections,
+            End::CutOff { connections } => connections,
         }
     }
 }
