@@ -46,7 +46,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Pings in a row without an answer after which a connection is given up. One makes the peer unresponsive, and it gets no
 /// work; the connection is kept a little longer, because a machine that was merely frozen goes on with it.
-const SILENT_PINGS: u32 = 3;
+const SILENT_PINGS: u32 = 2;
 
 /// Closing connections in good order may take this long.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
