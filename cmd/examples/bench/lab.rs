@@ -148,7 +148,7 @@ impl Nodes<'_> {
     async fn front(&self, mode: &str, peer: &str) -> anyhow::Result<(Process, SocketAddr)> {
         let name = format!("bench-front-{mode}");
         let mut command = self.command("serve", &name);
-        command.args(["--peer", peer, "--mode", mode, "--api", "off", "--wait"]).arg(START.as_secs().to_string());
+        command.args(["--peer", peer, "--mode", mode, "--wait"]).arg(START.as_secs().to_string());
         let process = Process::start("serve", command.arg(format!("bench-{mode}@127.0.0.1:0"))).await?;
 
         let mut command = Command::new(self.bin);

@@ -7,7 +7,7 @@
 //! ```text
 //! direct    client ──────────────────────────────────────────▶ backend
 //! relay     client ──▶ relay ─────────────────────▶ relay ───▶ backend     plain TCP, copies 64 KiB at a time
-//! p2p-fed   client ──▶ serve ═════ one tunnel ════▶ expose ──▶ backend     encrypted, admitted, balanced
+//! p2p-fed   client ──▶ serve ════════ tunnel ═════▶ expose ──▶ backend     encrypted, admitted, balanced
 //! ```
 //!
 //! The relay has as many hops as p2p-fed and does nothing but copy: what p2p-fed costs beyond it is the price of what

@@ -98,6 +98,7 @@ impl<W: Write> Teller<W> {
             Event::Open { url, socket } => {
                 writeln!(out, "\n{bold}Now you.{reset} The network stays until Ctrl-C.")?;
                 writeln!(out, "   curl {url}")?;
+                writeln!(out, "   curl -N {url}stream")?;
                 writeln!(out, "   p2p-fed status --node {socket}")
             }
         }
