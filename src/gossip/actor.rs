@@ -70,7 +70,10 @@ struct Opened {
 }
 
 impl Actor {
-    #[expect(clippy::too_many_arguments, reason = "a task's inlets, each of another kind; a struct would only rename them")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a task's inlets, each of another kind; a struct would only rename them"
+    )]
     pub(super) fn new(
         config: ledger::Config,
         identity: &Identity,
@@ -82,8 +85,7 @@ impl Actor {
         cancel: CancellationToken,
     ) -> (Self, watch::Receiver<Arc<View>>) {
         let started = Instant::now();
-        let ledger =
-            Ledger::new(config, identity.signing_key(), state.load_seq(), moment(started), rand::random());
+        let ledger = Ledger::new(config, identity.signing_key(), state.load_seq(), moment(started), rand::random());
         let (views, seen) = watch::channel(ledger.view());
         let (events_in, events) = mpsc::channel(EVENTS);
         let (opened_in, opened) = mpsc::channel(SESSIONS);
@@ -300,7 +302,8 @@ impl Actor {
 
     /// The nodes of the ledger are dialled until they leave.
     async fn list(&self, view: &View) {
-        let others = view.nodes.iter().filter(|(node, entry)| **node != self.net.node() && !entry.record.statement.leaving);
+        let others =
+            view.nodes.iter().filter(|(node, entry)| **node != self.net.node() && !entry.record.statement.leaving);
         self.net.list(others.map(|(node, entry)| (*node, entry.record.statement.addresses.clone()))).await;
     }
 }

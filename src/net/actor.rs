@@ -57,6 +57,9 @@ const CLOCK_TOLERANCE_MS: i64 = 10_000;
 /// A bootstrap peer that stays away is mentioned this often.
 const REMIND: Duration = Duration::from_secs(600);
 
+/// A public DHT that has not answered by then is out of reach.
+const DHT_SILENCE: Duration = Duration::from_secs(20);
+
 /// Streams that a peer may be negotiating on one connection; more would be reset, so it is as high as their number can be.
 const NEGOTIATING: usize = 4096;
 
@@ -97,6 +100,8 @@ pub(super) struct Actor {
     listed: BTreeSet<PeerId>,
     complaints: BTreeMap<Target, (String, Instant)>,
     clock_told: bool,
+    /// None once a server of the DHT was reached, or its absence was told.
+    dht_silent_since: Option<Instant>,
     commands: mpsc::Receiver<Command>,
     frames: mpsc::Sender<Frame>,
     frames_dropped: u64,
@@ -133,22 +138,17 @@ impl Actor {
         cancel: CancellationToken,
     ) -> Result<Bound, Error> {
         let (keypair, local) = (identity.keypair(), identity.peer_id());
-        let credentials = Credentials {
-            network: token.network_id(),
-            generation: token.generation(),
-            key: token.admission_key(),
-        };
+        let credentials =
+            Credentials { network: token.network_id(), generation: token.generation(), key: token.admission_key() };
         let strangers = if config.dht == Dht::Off { Strangers::Refuse } else { Strangers::Dht };
         let admission = Admission::new(credentials, local, strangers);
         let (behaviour, streams, [tunnels, syncs]) = streams::Streams::new([TUNNEL, SYNC]);
         let topics = Topics::default();
-        let behaviour =
-            Behaviour::new(&keypair, config.dht, admission.clone(), behaviour, topics.clone())?;
+        let behaviour = Behaviour::new(&keypair, config.dht, admission.clone(), behaviour, topics.clone())?;
         let swarm_config = libp2p::swarm::Config::with_tokio_executor()
             .with_max_negotiating_inbound_streams(NEGOTIATING)
             .with_substream_upgrade_protocol_override(libp2p::core::upgrade::Version::V1Lazy);
-        let mut swarm =
-            Swarm::new(transport::build(&keypair, &admission)?, behaviour, local, swarm_config);
+        let mut swarm = Swarm::new(transport::build(&keypair, &admission)?, behaviour, local, swarm_config);
         let bound = listen::bind(&mut swarm, &config).await?;
         let (peers, peers_seen) = watch::channel(Arc::default());
         let (addresses, addresses_seen) = watch::channel(bound);
@@ -173,6 +173,7 @@ impl Actor {
             listed: BTreeSet::new(),
             complaints: BTreeMap::new(),
             clock_told: false,
+            dht_silent_since: Some(started),
             commands,
             frames,
             frames_dropped: 0,
@@ -310,6 +311,7 @@ impl Actor {
     fn tick(&mut self) {
         let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         self.turn_topics(unix_s);
+        self.tell_of_silent_dht();
         let now = self.now();
         let accompanied = !self.connections.is_empty();
         let Some(rendezvous) = &mut self.rendezvous else { return };
@@ -325,6 +327,17 @@ impl Actor {
                 }
                 Step::Withdraw(key) => kademlia.stop_providing(&key),
             }
+        }
+    }
+
+    /// Once, and only to somebody whom nothing else connects either.
+    fn tell_of_silent_dht(&mut self) {
+        let long = self.dht_silent_since.is_some_and(|since| since.elapsed() > DHT_SILENCE);
+        if long && self.config.dht == Dht::Public && self.connections.is_empty() {
+            self.dht_silent_since = None;
+            tracing::warn!(
+                "no server of the public DHT answers; without internet use --no-dht, and --peer where mDNS does not reach"
+            );
         }
     }
 
@@ -358,10 +371,9 @@ impl Actor {
 
     fn dial(&mut self, target: Target, addresses: Vec<Multiaddr>) {
         let options = match &target {
-            Target::Peer(peer) => DialOpts::peer_id(*peer)
-                .condition(PeerCondition::Disconnected)
-                .addresses(addresses)
-                .build(),
+            Target::Peer(peer) => {
+                DialOpts::peer_id(*peer).condition(PeerCondition::Disconnected).addresses(addresses).build()
+            }
             Target::Address(address) => DialOpts::unknown_peer_id().address(address.clone()).build(),
         };
         let id = options.connection_id();
@@ -471,6 +483,7 @@ impl Actor {
         if let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut()
             && info.protocols.iter().any(|protocol| kademlia.protocol_names().contains(protocol))
         {
+            self.dht_silent_since = None;
             for address in info.listen_addrs {
                 kademlia.add_address(&peer, address);
             }
@@ -487,9 +500,7 @@ impl Actor {
                 continue;
             }
             // Their addresses are known to the running lookup alone, so the dial goes out while it runs.
-            let options = DialOpts::peer_id(peer)
-                .condition(PeerCondition::DisconnectedAndNotDialing)
-                .build();
+            let options = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing).build();
             if let Err(error) = self.swarm.dial(options) {
                 tracing::debug!(%peer, error = complaint::of(&error), "provider not dialled");
             }

@@ -53,7 +53,8 @@ pub(super) struct Behaviour {
 /// What only members meet.
 #[derive(NetworkBehaviour)]
 pub(super) struct MemberBehaviour {
-    pub(super) gossip: gossipsub::Behaviour<gossipsub::IdentityTransform, gossipsub::MaxCountSubscriptionFilter<Topics>>,
+    pub(super) gossip:
+        gossipsub::Behaviour<gossipsub::IdentityTransform, gossipsub::MaxCountSubscriptionFilter<Topics>>,
     ping: ping::Behaviour,
     streams: streams::Behaviour,
 }
@@ -109,8 +110,7 @@ fn kademlia(local: PeerId, dht: Dht) -> Option<kad::Behaviour<kad::store::Memory
         max_providers_per_key: PROVIDERS_MAX,
         max_provided_keys: 16,
     };
-    let mut kademlia =
-        kad::Behaviour::with_config(local, kad::store::MemoryStore::with_config(local, store), config);
+    let mut kademlia = kad::Behaviour::with_config(local, kad::store::MemoryStore::with_config(local, store), config);
     kademlia.set_mode(Some(mode));
     Some(kademlia)
 }

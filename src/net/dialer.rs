@@ -105,7 +105,13 @@ pub(super) struct Dialer {
 
 impl Dialer {
     pub(super) fn new(local: PeerId, seed: u64) -> Self {
-        Self { local, rng: StdRng::seed_from_u64(seed), targets: BTreeMap::new(), dialling: 0, connected: BTreeSet::new() }
+        Self {
+            local,
+            rng: StdRng::seed_from_u64(seed),
+            targets: BTreeMap::new(),
+            dialling: 0,
+            connected: BTreeSet::new(),
+        }
     }
 
     /// A bootstrap address from the user, with or without `/p2p/ID`.
@@ -247,19 +253,15 @@ impl Dialer {
         if self.dialling >= DIALLING {
             return None;
         }
-        let (target, entry) = self
-            .targets
-            .iter_mut()
-            .find(|(_, entry)| matches!(entry.state, State::Waiting { at, .. } if at <= now))?;
+        let (target, entry) =
+            self.targets.iter_mut().find(|(_, entry)| matches!(entry.state, State::Waiting { at, .. } if at <= now))?;
         let State::Waiting { path, .. } = entry.state else { return None };
         let tcp: Vec<_> = entry.addresses.iter().filter(|address| is_tcp(address)).cloned().collect();
         let (path, addresses) = match path {
             Path::Tcp if !tcp.is_empty() => (Path::Tcp, tcp),
             Path::Tcp => (Path::Rest, entry.addresses.clone()),
             Path::Rest if tcp.len() == entry.addresses.len() => (Path::Rest, tcp),
-            Path::Rest => {
-                (Path::Rest, entry.addresses.iter().filter(|address| !is_tcp(address)).cloned().collect())
-            }
+            Path::Rest => (Path::Rest, entry.addresses.iter().filter(|address| !is_tcp(address)).cloned().collect()),
         };
         entry.state = State::Dialling { path };
         self.dialling += 1;

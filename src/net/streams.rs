@@ -248,7 +248,10 @@ impl ConnectionHandler for Handler {
         Poll::Pending
     }
 
-    fn on_connection_event(&mut self, event: ConnectionEvent<'_, Offer, Want, (), oneshot::Sender<io::Result<Stream>>>) {
+    fn on_connection_event(
+        &mut self,
+        event: ConnectionEvent<'_, Offer, Want, (), oneshot::Sender<io::Result<Stream>>>,
+    ) {
         match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol: (index, stream), .. }) => {
                 // The swarm polls the handler right after, which moves the stream on.
@@ -286,7 +289,7 @@ impl UpgradeInfo for Offer {
     type InfoIter = std::vec::IntoIter<StreamProtocol>;
 
     fn protocol_info(&self) -> Self::InfoIter {
-        self.0.to_vec().into_iter()
+        self.0.iter().cloned().collect::<Vec<_>>().into_iter()
     }
 }
 

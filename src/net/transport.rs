@@ -53,8 +53,12 @@ pub(super) fn build(keypair: &identity::Keypair, admission: &Admission) -> io::R
 /// TCP and QUIC, for addresses without names.
 fn addressed(
     keypair: &identity::Keypair,
-) -> io::Result<impl Transport<Output = (PeerId, StreamMuxerBox), Error: Send + Sync, Dial: Send, ListenerUpgrade: Send> + Send + Unpin + use<>>
-{
+) -> io::Result<
+    impl Transport<Output = (PeerId, StreamMuxerBox), Error: Send + Sync, Dial: Send, ListenerUpgrade: Send>
+    + Send
+    + Unpin
+    + use<>,
+> {
     let secure = Secure(SelectUpgrade::new(
         tls::Config::new(keypair).map_err(io::Error::other)?,
         noise::Config::new(keypair).map_err(io::Error::other)?,

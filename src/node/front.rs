@@ -30,12 +30,11 @@ pub struct Front {
 #[derive(Debug)]
 pub(super) struct Running {
     front: front::Front,
-    balancer: Balancer,
 }
 
 impl Running {
     /// Binds the listener and starts to serve.
-    pub(super) async fn start(
+    pub(super) fn start(
         config: Front,
         path: Arc<Path>,
         net: &Net,
@@ -43,48 +42,47 @@ impl Running {
         tasks: &mut JoinSet<&'static str>,
         stop: &CancellationToken,
     ) -> Result<Self, front::Error> {
-        let table =
-            balance::Config { service: config.front.service.clone(), policy: config.policy, pin: config.pin };
-        let balancer = Balancer::new(table, rand::random());
-        let front = front::Front::bind(config.front, path, balancer.clone()).await?;
-        tasks.spawn(follow(front.clone(), balancer.clone(), net.clone(), gossip.clone(), stop.clone()));
-        let (serving, stop) = (front.clone(), stop.clone());
+        let service = config.front.service.clone();
+        let table = balance::Config { service, policy: config.policy, pin: config.pin };
+        let (front, listener) = front::Front::bind(config.front, path, Balancer::new(table, rand::random()))?;
+        tasks.spawn(follow(front.clone(), net.clone(), gossip.clone(), stop.clone()));
+        let stop = stop.clone();
         tasks.spawn(async move {
-            serving.run(stop.clone()).await;
-            // It ends early when it was drained; that is no failure.
+            // It ends by itself only when it was drained.
+            stop.run_until_cancelled(listener.run()).await;
             stop.cancelled().await;
             "front"
         });
-        Ok(Self { front, balancer })
+        Ok(Self { front })
     }
 
     pub(super) fn service(&self) -> &str {
-        &self.balancer.config().service
+        self.front.service()
     }
 
     pub(super) fn local_addr(&self) -> SocketAddr {
-        self.front.local_addr()
+        self.front.address()
     }
 
     pub(super) fn endpoints(&self) -> Vec<EndpointStatus> {
-        self.balancer.endpoints(self.front.now())
+        self.front.endpoints()
     }
 
     pub(super) fn report(&self) -> api::Front {
+        let counters = self.front.counters();
         api::Front {
             service: self.service().to_owned(),
             listen: self.local_addr().to_string(),
-            policy: self.balancer.config().policy.to_string(),
+            policy: self.front.balancer().config().policy.to_string(),
             mode: self.front.config().mode.to_string(),
-            requests_total: self.front.requests_total(),
-            in_flight: self.front.in_flight(),
+            requests_total: counters.requests_total,
+            in_flight: counters.in_flight as u64,
         }
     }
 
     /// Returns once there is a worker to pick.
     pub(super) async fn available(&self) {
-        // An error means that the balancer is gone, and the node with it.
-        let _ = self.balancer.watch().wait_for(|available| *available).await;
+        self.front.available().await;
     }
 
     /// Takes no new work and waits for what is in flight; returns how many were cut off.
@@ -96,21 +94,15 @@ impl Running {
     }
 }
 
-/// Hands each new view and each change of the connections to the balancer, and tells of workers that come and go.
-async fn follow(
-    front: front::Front,
-    balancer: Balancer,
-    net: Net,
-    gossip: Gossip,
-    stop: CancellationToken,
-) -> &'static str {
+/// Hands each new view and each change of the connections to the front, and tells of workers that come and go.
+async fn follow(front: front::Front, net: Net, gossip: Gossip, stop: CancellationToken) -> &'static str {
     let (mut views, mut peers) = (gossip.views(), net.peers());
     let mut told = Vec::new();
     loop {
         let view = views.borrow_and_update().clone();
         let now = peers.borrow_and_update().clone();
-        balancer.reconcile(front.now(), &view, &connected(net.node(), &now));
-        tell(&balancer, &front, &now, &mut told);
+        front.reconcile(&view, &connected(net.node(), &now));
+        tell(&front, &now, &mut told);
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -133,10 +125,10 @@ fn connected(own: NodeId, peers: &Peers) -> Connected {
 }
 
 /// Says which workers came and which went.
-fn tell(balancer: &Balancer, front: &front::Front, peers: &Peers, told: &mut Vec<(NodeId, String)>) {
-    let service = &balancer.config().service;
-    let usable: Vec<(NodeId, String)> = balancer
-        .endpoints(front.now())
+fn tell(front: &front::Front, peers: &Peers, told: &mut Vec<(NodeId, String)>) {
+    let service = front.service();
+    let usable: Vec<(NodeId, String)> = front
+        .endpoints()
         .into_iter()
         .filter(|endpoint| endpoint.connected && endpoint.state != State::Draining)
         .map(|endpoint| (endpoint.node, endpoint.name))

@@ -53,6 +53,8 @@ pub struct Config {
     pub name: Option<NodeName>,
     /// Where state lies. None: the XDG state folder.
     pub state_dir: Option<PathBuf>,
+    /// Where the control socket lies. None: the runtime folder of this user.
+    pub runtime_dir: Option<PathBuf>,
     /// Where the identity lies. None: in the state folder.
     pub identity: Option<PathBuf>,
     /// How it joins.
@@ -112,7 +114,10 @@ impl Node {
     /// [`Error`], before any packet is sent; nothing is left behind but the identity.
     pub async fn start(config: Config, token: Token) -> Result<Self, Error> {
         let token = Arc::new(token);
-        let runtime = RuntimeDir::open()?;
+        let runtime = match &config.runtime_dir {
+            Some(path) => RuntimeDir::at(path)?,
+            None => RuntimeDir::open()?,
+        };
         let base = config.state_dir.map_or_else(StateDir::usual_base, Ok)?;
         let vary = config.name.is_none();
         let name = config.name.unwrap_or_else(NodeName::of_host);
@@ -148,8 +153,9 @@ impl Node {
         let mut fronts = Vec::new();
         for front in config.fronts {
             let path = Arc::clone(&path);
-            fronts.push(front::Running::start(front, path, &net, &gossip, &mut tasks, &network_stop).await?);
+            fronts.push(front::Running::start(front, path, &net, &gossip, &mut tasks, &network_stop)?);
         }
+        let network = Box::pin(network);
         tasks.spawn(async {
             network.await;
             "network"
@@ -159,13 +165,8 @@ impl Node {
             "ledger"
         });
         tasks.spawn(accept_tunnels(arrivals.tunnels, worker.clone(), work_stop.clone()));
-        let (speaker, farewell) = speaker::spawn(
-            state.name().clone(),
-            net.clone(),
-            gossip.clone(),
-            worker.clone(),
-            network_stop.clone(),
-        );
+        let (speaker, farewell) =
+            speaker::spawn(state.name().clone(), net.clone(), gossip.clone(), worker.clone(), network_stop.clone());
         tasks.spawn(speaker);
 
         let shared = Arc::new(Shared {
@@ -185,7 +186,16 @@ impl Node {
             server.run(stop).await;
             "control socket"
         });
-        Ok(Self { shared, socket, _key_file: key_file, tasks: Mutex::new(tasks), network_stop, work_stop, farewell, _guards: guards })
+        Ok(Self {
+            shared,
+            socket,
+            _key_file: key_file,
+            tasks: Mutex::new(tasks),
+            network_stop,
+            work_stop,
+            farewell,
+            _guards: guards,
+        })
     }
 
     /// Its name on this host.
@@ -256,11 +266,11 @@ impl Node {
         }
     }
 
-    /// Takes the exports of `config`, and the policies of its fronts; the rest needs a restart, and the error says so.
+    /// Offers these from now on. What is kept, by name, keeps its tunnels and counters.
     ///
     /// # Errors
-    /// Something in `config` breaks a rule; everything stays as it was.
-    pub fn reconfigure(&self, exports: Vec<Export>) -> Result<(), Error> {
+    /// An export breaks a rule; everything stays as it was.
+    pub fn replace_exports(&self, exports: Vec<Export>) -> Result<(), Error> {
         Ok(self.shared.worker.replace_exports(exports)?)
     }
 

@@ -70,24 +70,21 @@ fn peer_of(node: NodeId, peer: &crate::net::Peer, view: &View) -> api::Peer {
 /// Every service that a fresh node offers or a local front asks for.
 fn services(shared: &Shared, view: &View, peers: &Peers) -> Vec<api::Service> {
     let fresh = view.nodes.values().filter(|entry| entry.fresh);
-    let mut names: BTreeSet<&str> = fresh
-        .flat_map(|entry| entry.record.statement.services.iter().map(|service| service.name.as_str()))
-        .collect();
+    let mut names: BTreeSet<&str> =
+        fresh.flat_map(|entry| entry.record.statement.services.iter().map(|service| service.name.as_str())).collect();
     names.extend(shared.fronts.iter().map(Running::service));
     names.into_iter().map(|name| service(shared, view, peers, name)).collect()
 }
 
 fn service(shared: &Shared, view: &View, peers: &Peers, name: &str) -> api::Service {
-    let offered: BTreeMap<NodeId, &Service> =
-        view.workers(name).map(|(node, _, service)| (*node, service)).collect();
+    let offered: BTreeMap<NodeId, &Service> = view.workers(name).map(|(node, _, service)| (*node, service)).collect();
     let mut endpoints: BTreeMap<NodeId, EndpointStatus> = BTreeMap::new();
     for front in shared.fronts.iter().filter(|front| front.service() == name) {
         endpoints.extend(front.endpoints().into_iter().map(|endpoint| (endpoint.node, endpoint)));
     }
     let nodes: BTreeSet<NodeId> = offered.keys().chain(endpoints.keys()).copied().collect();
     let workers = nodes.into_iter().map(|node| {
-        let reachable =
-            node == shared.net.node() || peers.connected.get(&node).is_some_and(|peer| peer.responsive);
+        let reachable = node == shared.net.node() || peers.connected.get(&node).is_some_and(|peer| peer.responsive);
         worker(node, view, offered.get(&node).copied(), endpoints.get(&node), reachable)
     });
     let protocol = offered.values().next().map_or_else(String::new, |service| service.protocol.to_string());
@@ -113,10 +110,9 @@ fn worker(
         in_flight: endpoint.map_or(0, |endpoint| endpoint.in_flight as u64),
         requests_total: endpoint.map_or(0, |endpoint| endpoint.requests_total),
         failures_total: endpoint.map_or(0, |endpoint| endpoint.failures_total),
-        latency_ms: endpoint.and_then(|endpoint| endpoint.latency).map(|latency| api::Latency {
-            p50: latency.p50_ms,
-            p99: latency.p99_ms,
-        }),
+        latency_ms: endpoint
+            .and_then(|endpoint| endpoint.latency)
+            .map(|latency| api::Latency { p50: latency.p50_ms, p99: latency.p99_ms }),
         slots: offered.map_or(0, |service| service.slots),
         weight: offered.map_or(0, |service| service.weight),
         labels: offered.map_or_else(BTreeMap::new, |service| service.labels.clone()),

@@ -39,6 +39,9 @@ pub enum Error {
         /// What it may be.
         expected: &'static str,
     },
+    /// Something in it is not what was minted.
+    #[error("the token is damaged: a character changed on the way; copy the whole line that `p2p-fed token` printed")]
+    Damaged,
     /// Our section has a later version than this program knows.
     #[error("the token was made by a newer p2p-fed (format {0}, this one knows 1): upgrade p2p-fed on this machine")]
     Newer(u64),

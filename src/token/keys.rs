@@ -65,18 +65,23 @@ impl Token {
         key
     }
 
-    /// Every secret with its length before it, so that no two tokens run together into the same bytes; the generation last.
+    /// Every secret with its length before it, so that no two tokens run together into the same bytes; then the generation,
+    /// and one more byte in a strict network: a token whose section was lost on the way is no member, rather than a member
+    /// that is less strict than the others.
     fn key_material(&self) -> Zeroizing<Vec<u8>> {
         let secrets =
             [&self.dht.key, &self.crypto.key, &self.room, &self.rendezvous].map(|secret| secret.expose().as_bytes());
         // Room for all of it at once: a vector that grows leaves copies behind.
-        let size = secrets.iter().map(|secret| size_of::<u64>() + secret.len()).sum::<usize>() + size_of::<u32>();
+        let size = secrets.iter().map(|secret| size_of::<u64>() + secret.len()).sum::<usize>() + size_of::<u32>() + 1;
         let mut material = Zeroizing::new(Vec::with_capacity(size));
         for secret in secrets {
             material.extend_from_slice(&(secret.len() as u64).to_be_bytes());
             material.extend_from_slice(secret);
         }
         material.extend_from_slice(&self.generation().to_be_bytes());
+        if self.is_strict() {
+            material.push(1);
+        }
         material
     }
 }
@@ -114,12 +119,13 @@ mod tests {
 
     #[test]
     fn another_secret_or_generation_changes_everything() {
-        let changes: [fn(&mut Token); 5] = [
+        let changes: [fn(&mut Token); 6] = [
             |token| token.dht.key = Secret::new("d".repeat(43)),
             |token| token.crypto.key = Secret::new("c".repeat(43)),
             |token| token.room = Secret::new("r".repeat(43)),
             |token| token.rendezvous = Secret::new("z".repeat(43)),
             |token| token.native = Some(crate::token::Native { generation: 2, strict: false }),
+            |token| token.native = Some(crate::token::Native { generation: 1, strict: true }),
         ];
         let before = derived(&golden());
         for change in changes {
@@ -139,10 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn formatting_and_strictness_change_no_key() {
-        let mut strict = golden();
-        strict.native = Some(crate::token::Native { generation: 1, strict: true });
-        assert_eq!(derived(&strict), derived(&golden()));
+    fn a_section_that_says_what_its_absence_means_changes_no_key() {
+        let mut compat = golden();
+        compat.native = Some(crate::token::Native { generation: 1, strict: false });
+        assert_eq!(derived(&compat), derived(&golden()));
     }
 
     #[test]

@@ -55,11 +55,11 @@ impl Token {
             return Err(Error::CutOff);
         }
 
-        let native = native(&mut top)?;
+        let (native, check) = native(&mut top)?.unzip();
         let mut otp = section(&mut top, "otp")?;
         let mut dht = section(&mut otp, "otp.dht")?;
         let mut crypto = section(&mut otp, "otp.crypto")?;
-        Ok(Self {
+        let token = Self {
             dht: OneTime {
                 interval: interval(&mut dht, "otp.dht.interval")?,
                 key: secret(&mut dht, "otp.dht.key")?,
@@ -75,7 +75,11 @@ impl Token {
             mdns: mdns_name(&mut top)?,
             max_message_size: max_message_size(&mut top)?,
             native,
-        })
+        };
+        match check {
+            Some(check) if check != token.check() => Err(Error::Damaged),
+            _ => Ok(token),
+        }
     }
 }
 
@@ -159,7 +163,8 @@ fn mdns_name(top: &mut Mapping) -> Result<Secret, Error> {
     Err(Error::Invalid { key: "mdns", expected: "a DNS name: printable, no part of it longer than 63 characters" })
 }
 
-fn native(top: &mut Mapping) -> Result<Option<Native>, Error> {
+/// Our section, and the check in it.
+fn native(top: &mut Mapping) -> Result<Option<(Native, String)>, Error> {
     if !top.contains_key("p2pfed") {
         return Ok(None);
     }
@@ -178,7 +183,8 @@ fn native(top: &mut Mapping) -> Result<Option<Native>, Error> {
         Some(_) => return Err(Error::Invalid { key: "p2pfed.strict", expected: "true or false" }),
         None => return Err(Error::Missing("p2pfed.strict")),
     };
-    if section.is_empty() { Ok(Some(Native { generation, strict })) } else { Err(Error::Unknown) }
+    let check = text(&mut section, "p2pfed.check")?;
+    if section.is_empty() { Ok(Some((Native { generation, strict }, check))) } else { Err(Error::Unknown) }
 }
 
 #[cfg(test)]
@@ -329,12 +335,18 @@ pub(super) mod tests {
     #[test]
     fn our_section_is_read_strictly() {
         let with = |section: &str| parse_yaml(&format!("{}p2pfed: {section}\n", golden_yaml()));
-        let token = with("{version: 1, generation: 3, strict: true}").unwrap();
+        let checked = |generation, strict| {
+            let check = Token { native: Some(Native { generation, strict }), ..golden() }.check();
+            with(&format!("{{version: 1, generation: {generation}, strict: {strict}, check: '{check}'}}"))
+        };
+        let token = checked(3, true).unwrap();
         assert!(token.is_strict());
         assert_eq!(token.generation(), 3);
-        assert!(!with("{version: 1, generation: 1, strict: false}").unwrap().is_strict());
+        assert!(!checked(1, false).unwrap().is_strict());
+        assert_eq!(with("{version: 1, generation: 1, strict: true}"), Err(Error::Missing("p2pfed.check")));
+        assert_eq!(with("{version: 1, generation: 1, strict: true, check: '00000000'}"), Err(Error::Damaged));
         assert_eq!(with("{version: 2, novelty: 1}"), Err(Error::Newer(2)));
-        assert_eq!(with("{version: 1, generation: 1, strict: true, issuer: x}"), Err(Error::Unknown));
+        assert_eq!(with("{version: 1, generation: 1, strict: true, check: a, issuer: x}"), Err(Error::Unknown));
         assert_eq!(with("{version: 1, strict: true}"), Err(Error::Missing("p2pfed.generation")));
         assert_eq!(with("{generation: 1, strict: true}"), Err(Error::Missing("p2pfed.version")));
         assert_eq!(with("{version: 1, generation: 1}"), Err(Error::Missing("p2pfed.strict")));
@@ -343,6 +355,22 @@ pub(super) mod tests {
         assert_eq!(with("{version: 1, generation: 1, strict: maybe}"), Err(invalid("p2pfed.strict")));
         assert_eq!(with("1"), Err(invalid("p2pfed")));
         assert_eq!(with(""), Err(Error::Missing("p2pfed")));
+    }
+
+    #[test]
+    fn no_changed_character_makes_another_member() {
+        let minted = Token::mint(&Mint::default()).unwrap().to_text();
+        for at in 0..minted.len() {
+            for other in ["A", "b", "7", "+"] {
+                let mut text = minted.to_string();
+                text.replace_range(at..=at, other);
+                let Ok(damaged) = Token::parse(&text) else { continue };
+                // What was changed had no meaning, or the name of our section: then it is no member of a strict network.
+                let original = Token::parse(&minted).unwrap();
+                let kept_out = damaged.admission_key() != original.admission_key();
+                assert!(damaged == original || kept_out, "{at} {other}");
+            }
+        }
     }
 
     #[test]

@@ -1,16 +1,29 @@
 //! Writing a token: Base64 of YAML, in edgevpn's order and byte for byte as it writes.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
     Token,
+    otp::hex,
     parse::{MAX_TEXT, VERSION},
 };
 
 impl Token {
     /// The token's text: one line, without its end. Parts of a parsed text that nobody here knows are not in it.
     pub fn to_text(&self) -> Zeroizing<String> {
+        let check = self.native.is_some().then(|| self.check());
+        Zeroizing::new(STANDARD.encode(self.yaml(check.as_deref()).as_bytes()))
+    }
+
+    /// Eight hexadecimal digits over everything else in the token, so that a character changed on the way is noticed rather
+    /// than leading to a network of its own. No secret is at risk: 32 bits of a hash of 1000.
+    pub(super) fn check(&self) -> String {
+        hex(&Sha256::digest(self.yaml(None).as_bytes())[..4])
+    }
+
+    fn yaml(&self, check: Option<&str>) -> Zeroizing<String> {
         // Large enough at once: a text that grows leaves copies behind.
         let mut yaml = Zeroizing::new(String::with_capacity(MAX_TEXT));
         let mut line = |key: &str, value: &str| {
@@ -23,6 +36,10 @@ impl Token {
             line("  version: ", &VERSION.to_string());
             line("  generation: ", &native.generation.to_string());
             line("  strict: ", &native.strict.to_string());
+            if let Some(check) = check {
+                // In quotes: some look like numbers.
+                line("  check: ", &format!("\"{check}\""));
+            }
         }
         line("otp:", "");
         for (name, one_time) in [("  dht:", &self.dht), ("  crypto:", &self.crypto)] {
@@ -35,7 +52,7 @@ impl Token {
         line("rendezvous: ", &scalar(self.rendezvous.expose()));
         line("mdns: ", &scalar(self.mdns.expose()));
         line("max_message_size: ", &self.max_message_size.to_string());
-        Zeroizing::new(STANDARD.encode(yaml.as_bytes()))
+        yaml
     }
 }
 
@@ -91,6 +108,7 @@ mod tests {
             "  version",
             "  generation",
             "  strict",
+            "  check",
             "otp",
             "  dht",
             "    interval",

@@ -266,8 +266,8 @@ async fn a_header_that_makes_no_sense_is_refused_and_a_broken_one_abandoned() {
     assert_eq!(speak(&[1, 0, 1, 9]).await, malformed);
     assert_eq!(speak(&[77, 0, 1, 9]).await, malformed);
     assert_eq!(speak(b"GET / HTTP/1.1\r\n\r\n").await, malformed);
-    assert_eq!(speak(&[1, 0, 9, 0]).await, []);
-    assert_eq!(speak(&[]).await, []);
+    assert!(speak(&[1, 0, 9, 0]).await.is_empty());
+    assert!(speak(&[]).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -57,8 +57,7 @@ impl Pair {
     async fn open(&self, service: &str) -> Result<TunnelStream, OpenError> {
         let peer = peer_of(&self.worker).unwrap();
         let stream = self.front.net.streams().open(peer, TUNNEL).await.unwrap();
-        let header =
-            Header { service: service.to_owned(), class: Class::Tcp, trace: TraceId::random(), client: None };
+        let header = Header { service: service.to_owned(), class: Class::Tcp, trace: TraceId::random(), client: None };
         tunnel::open(stream.compat(), &header).await.map(|(stream, _)| stream)
     }
 }

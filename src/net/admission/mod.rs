@@ -35,11 +35,11 @@ use libp2p::{
 };
 use multistream_select::{NegotiationError, Version, dialer_select_proto, listener_select_proto};
 use pending::Pending;
-pub use proof::Credentials;
+pub(super) use proof::Credentials;
 use proof::{CLOCK, MAC, NONCE, Role, Transcript};
 
 /// The protocol's name on the wire.
-pub const PROTOCOL: &str = "/p2p-fed/admit/1";
+const PROTOCOL: &str = "/p2p-fed/admit/1";
 
 /// A peer that has not proved itself by then is cut off.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -50,7 +50,7 @@ const REMEMBERED: usize = 16_384;
 
 /// Whether this node may dial peers that do not hold the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strangers {
+pub(super) enum Strangers {
     /// Members alone.
     Refuse,
     /// Also servers of a DHT, for Kademlia and identify.
@@ -59,7 +59,7 @@ pub enum Strangers {
 
 /// What a connected peer is to this network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(super) enum Standing {
     /// It proved the token.
     Member {
         /// Its clock minus ours when it did, in milliseconds; half a round trip uncertain.
@@ -95,7 +95,7 @@ pub enum Error {
 
 /// Admits connections, and remembers whom. Clones share.
 #[derive(Clone, Debug)]
-pub struct Admission {
+pub(super) struct Admission {
     inner: Arc<Inner>,
 }
 
@@ -110,18 +110,18 @@ struct Inner {
 
 impl Admission {
     /// Admits peers that prove `credentials` to `local`.
-    pub fn new(credentials: Credentials, local: PeerId, strangers: Strangers) -> Self {
+    pub(super) fn new(credentials: Credentials, local: PeerId, strangers: Strangers) -> Self {
         let inner = Inner { credentials, local, strangers, pending: Arc::default(), standings: DashMap::new() };
         Self { inner: Arc::new(inner) }
     }
 
     /// What `peer` was on its last connection. A peer never seen is a stranger.
-    pub fn standing(&self, peer: &PeerId) -> Standing {
+    pub(super) fn standing(&self, peer: &PeerId) -> Standing {
         self.inner.standings.get(peer).map_or(Standing::Stranger, |standing| *standing)
     }
 
     /// The step in the transport's upgrade: passes the connection on, or an error in its place.
-    pub async fn upgrade(
+    pub(super) async fn upgrade(
         self,
         (peer, muxer): (PeerId, StreamMuxerBox),
         point: ConnectedPoint,
@@ -174,9 +174,7 @@ impl Inner {
             future::poll_fn(|cx| drive(&mut muxer, cx, |muxer, cx| muxer.poll_inbound_unpin(cx))).await?
         };
         let proved = {
-            let talk = async {
-                if dialler { self.dial(peer, stream).await } else { self.listen(peer, stream).await }
-            };
+            let talk = async { if dialler { self.dial(peer, stream).await } else { self.listen(peer, stream).await } };
             let mut talk = std::pin::pin!(talk);
             // The muxer moves bytes only while it is polled, so it runs beside the conversation.
             future::poll_fn(|cx| {
@@ -223,8 +221,7 @@ impl Inner {
         let (_, mut stream) = listener_select_proto(stream, [PROTOCOL]).await.map_err(not_spoken)?;
         let mut nonce_dialler = [0; NONCE];
         stream.read_exact(&mut nonce_dialler).await.map_err(hung_up)?;
-        let transcript =
-            Transcript { dialler: peer, listener: self.local, nonce_dialler, nonce_listener: nonce() };
+        let transcript = Transcript { dialler: peer, listener: self.local, nonce_dialler, nonce_listener: nonce() };
         stream.write_all(&transcript.nonce_listener).await?;
         stream.write_all(&transcript.prove(&self.credentials, Role::Listener, unix_ms())).await?;
         stream.flush().await?;
