@@ -1,2 +1,45 @@
-//! api
-pub mod status;
+//! What a node says to the people on its own machine.
+//!
+//! A node answers HTTP/1.1 on a Unix socket, the **control socket**, in the user's runtime folder. The commands that ask a
+//! running node (`status`, `peers`, `services`, `ledger`) are clients of it, and so is `curl --unix-socket`.
+//!
+//! ```text
+//! GET /v1/status      the whole of it (Status)
+//! GET /v1/peers       its connected members (Peers)
+//! GET /v1/services    what the network offers (Services)
+//! GET /v1/ledger      the records held (Ledger)
+//! GET /healthz        200 while the process answers
+//! GET /readyz         200 when bound and answering, 503 before that and while it drains
+//! ```
+//!
+//! **Invariant.** Who can open the socket is the user who started the node, and nobody else: the folder is 0700, the
+//! socket 0600 before it has its name. Each answer is one consistent snapshot.
+//!
+//! Nothing can be changed here, and no secret is known here.
+
+pub mod client;
+mod server;
+mod status;
+
+use std::sync::Arc;
+
+pub use client::Client;
+pub use server::{BindError, Server};
+pub use status::{Export, Front, Latency, Ledger, Node, Peer, Peers, Record, Service, Services, Status, Worker};
+
+/// Where the answers come from: the node.
+pub trait Source: Send + Sync + 'static {
+    /// The node as it is now.
+    fn status(&self) -> Status;
+
+    /// The records it holds now.
+    fn ledger(&self) -> Ledger;
+}
+
+/// Takes the control socket at `path`; answers begin with [`Server::run`]. See [`Server::bind`].
+///
+/// # Errors
+/// [`BindError`], and nothing is left behind.
+pub fn bind(path: &std::path::Path, source: Arc<dyn Source>) -> Result<Server, BindError> {
+    Server::bind(path, source)
+}

@@ -174,3 +174,17 @@ pub struct Ledger {
     /// Every record held.
     pub records: Vec<Record>,
 }
+
+/// `p2p-fed peers -o json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peers {
+    /// Connected members.
+    pub peers: Vec<Peer>,
+}
+
+/// `p2p-fed services -o json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Services {
+    /// Every service that some node offers, with its workers.
+    pub services: Vec<Service>,
+}

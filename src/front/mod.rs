@@ -1,1 +1,35 @@
-//! front
+//! A listener that balances its clients over the workers of one service.
+//!
+//! A **client** connects; the front tells HTTP from an opaque byte stream by the first bytes ([`Mode`]), **picks** a
+//! worker per request or per connection, opens a **tunnel** to it and carries the bytes. A worker that can't be reached
+//! or declines costs the client nothing: until the verdict says *accepted*, no byte of the client has left the front, so
+//! the next worker is tried, within [`Config::retries`].
+//!
+//! ```text
+//! Listener ── permit ─▶ detect ─┬─▶ tcp    pick ▸ dial ▸ splice
+//!                               └─▶ http   per request: pick ▸ pooled tunnel or dial ▸ exchange ▸ stream the body back
+//! ```
+//!
+//! **Invariants.** A request is charged to one worker at a time and stays charged until its response has ended. A retry
+//! never returns to a worker it tried, and never repeats what a backend may have acted on. A body that was cut looks cut:
+//! the client gets a reset, never a short but well-formed message.
+//!
+//! **Absent on purpose.** No knowledge of what carries a tunnel ([`Dial`](crate::tunnel::Dial)) and none of how to choose
+//! ([`balance`](crate::balance)); no TLS, no HTTP/2, no bodies buffered (but for the first 64 KiB of an idempotent
+//! request, kept until its response begins).
+
+mod client;
+mod config;
+mod detect;
+mod handle;
+mod http;
+mod listener;
+mod search;
+mod stall;
+mod tcp;
+#[cfg(test)]
+mod tests;
+
+pub use config::{Config, Mode, ParseModeError};
+pub use handle::{Counters, Front};
+pub use listener::{End, Error, Listener};

@@ -289,7 +289,7 @@ impl UpgradeInfo for Offer {
     type InfoIter = std::vec::IntoIter<StreamProtocol>;
 
     fn protocol_info(&self) -> Self::InfoIter {
-        self.0.to_vec().into_iter()
+        self.0.iter().cloned().collect::<Vec<_>>().into_iter()
     }
 }
 

@@ -155,6 +155,7 @@ impl Node {
             let path = Arc::clone(&path);
             fronts.push(front::Running::start(front, path, &net, &gossip, &mut tasks, &network_stop)?);
         }
+        let network = Box::pin(network);
         tasks.spawn(async {
             network.await;
             "network"

@@ -2,6 +2,8 @@
 //!
 //! Nothing here sleeps to wait for readiness: every wait is for an event, bounded by [`soon`].
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test fails by panicking, and tells figures")]
+
 mod join;
 mod ledger;
 mod network;

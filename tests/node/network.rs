@@ -18,20 +18,20 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::soon;
 
 /// A node up to and without the ledger.
-pub struct Member {
-    pub net: Net,
-    pub arrivals: Arrivals,
-    pub id: NodeId,
-    pub task: JoinHandle<()>,
-    pub stop: DropGuard,
+pub(crate) struct Member {
+    pub(crate) net: Net,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) id: NodeId,
+    pub(crate) task: JoinHandle<()>,
+    pub(crate) stop: DropGuard,
 }
 
-pub fn token() -> Arc<Token> {
+pub(crate) fn token() -> Arc<Token> {
     Arc::new(Token::mint(&Mint::default()).unwrap())
 }
 
 /// Loopback alone, found by nothing but `peers`.
-pub fn quiet(peers: Vec<Multiaddr>) -> Config {
+pub(crate) fn quiet(peers: Vec<Multiaddr>) -> Config {
     Config {
         listen: ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"].map(|text| text.parse().unwrap()).to_vec(),
         peers,
@@ -42,11 +42,11 @@ pub fn quiet(peers: Vec<Multiaddr>) -> Config {
 }
 
 impl Member {
-    pub async fn join(token: &Arc<Token>, config: Config) -> Self {
+    pub(crate) async fn join(token: &Arc<Token>, config: Config) -> Self {
         Self::join_as(&Identity::generate().unwrap(), token, config).await
     }
 
-    pub async fn join_as(identity: &Identity, token: &Arc<Token>, config: Config) -> Self {
+    pub(crate) async fn join_as(identity: &Identity, token: &Arc<Token>, config: Config) -> Self {
         let cancel = CancellationToken::new();
         let (net, arrivals, task) = Net::bind(config, identity, Arc::clone(token), cancel.clone()).await.unwrap();
         let task = tokio::spawn(task);
@@ -54,36 +54,36 @@ impl Member {
     }
 
     /// Its addresses as others are given them.
-    pub fn addresses(&self) -> Vec<Multiaddr> {
+    pub(crate) fn addresses(&self) -> Vec<Multiaddr> {
         let peer = net::peer_of(&self.id).unwrap();
         self.net.addresses().borrow().iter().map(|address| address.clone().with(Protocol::P2p(peer))).collect()
     }
 
-    pub async fn meets(&self, other: NodeId) {
+    pub(crate) async fn meets(&self, other: NodeId) {
         let mut peers = self.net.peers();
         soon("a member to connect", peers.wait_for(|peers| peers.connected.contains_key(&other))).await.unwrap();
     }
 
-    pub async fn loses(&self, other: NodeId) {
+    pub(crate) async fn loses(&self, other: NodeId) {
         let mut peers = self.net.peers();
         soon("a member to go", peers.wait_for(|peers| !peers.connected.contains_key(&other))).await.unwrap();
     }
 }
 
 /// A server of a DHT that knows nothing of p2p-fed: what a public one is to us.
-pub struct DhtServer {
-    pub address: Multiaddr,
+pub(crate) struct DhtServer {
+    pub(crate) address: Multiaddr,
     task: JoinHandle<()>,
 }
 
 #[derive(NetworkBehaviour)]
-pub struct Served {
+pub(crate) struct Served {
     identify: identify::Behaviour,
     kademlia: kad::Behaviour<kad::store::MemoryStore>,
 }
 
 impl DhtServer {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let mut swarm = stranger();
         swarm.behaviour_mut().kademlia.set_mode(Some(kad::Mode::Server));
         swarm.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
@@ -111,7 +111,7 @@ impl Drop for DhtServer {
 }
 
 /// A libp2p node without the token, which speaks identify and Kademlia.
-pub fn stranger() -> Swarm<Served> {
+pub(crate) fn stranger() -> Swarm<Served> {
     SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_tcp(Default::default(), libp2p::noise::Config::new, libp2p::yamux::Config::default)

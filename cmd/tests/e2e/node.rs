@@ -45,7 +45,7 @@ impl Plan {
 
     /// A node that balances the default service, at a port of the system's choice.
     pub fn serve(name: &str) -> Self {
-        Self::new("serve", name).arg("federated@127.0.0.1:0").arg("--api=off")
+        Self::new("serve", name).arg("federated@127.0.0.1:0")
     }
 
     /// A node that does what its configuration file says.

@@ -70,7 +70,7 @@ async fn a_port_in_use_is_named() {
     let quiet = ["--log-level", "error", "--no-mdns", "--no-dht"];
     let front = format!("federated@127.0.0.1:{port}");
     let token_file = host.path("token").display().to_string();
-    let of_front = ["serve", &front, "--api=off", "--token-file", &token_file, "--listen-addr", "/ip4/127.0.0.1/tcp/0"];
+    let of_front = ["serve", &front, "--token-file", &token_file, "--listen-addr", "/ip4/127.0.0.1/tcp/0"];
     let exit = host.run(of_front.iter().chain(&quiet)).await;
     assert_eq!(exit.code, Some(1), "{exit:?}");
     is_one_line(&exit, &["127.0.0.1", &port, "in use"]);

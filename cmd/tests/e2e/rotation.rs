@@ -11,7 +11,7 @@ const WINDOW_S: u64 = 4;
 async fn three_windows_pass_under_load_and_a_later_node_still_finds_the_others() {
     let _machine = machine::shared().await;
     let window = WINDOW_S.to_string();
-    let network = Network::minted(&["--dht-interval", &window, "--crypto-interval", &window]).await;
+    let network = Network::minted(&["--key-otp-interval", &window]).await;
     let dht = Dht::start().await;
     let backends = [Backend::start("a").await, Backend::start("b").await, Backend::start("late").await];
     let front = network.start(Plan::serve("front").join(dht.join())).await;

@@ -35,11 +35,11 @@ use libp2p::{
 };
 use multistream_select::{NegotiationError, Version, dialer_select_proto, listener_select_proto};
 use pending::Pending;
-pub use proof::Credentials;
+pub(super) use proof::Credentials;
 use proof::{CLOCK, MAC, NONCE, Role, Transcript};
 
 /// The protocol's name on the wire.
-pub const PROTOCOL: &str = "/p2p-fed/admit/1";
+const PROTOCOL: &str = "/p2p-fed/admit/1";
 
 /// A peer that has not proved itself by then is cut off.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -50,7 +50,7 @@ const REMEMBERED: usize = 16_384;
 
 /// Whether this node may dial peers that do not hold the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strangers {
+pub(super) enum Strangers {
     /// Members alone.
     Refuse,
     /// Also servers of a DHT, for Kademlia and identify.
@@ -59,7 +59,7 @@ pub enum Strangers {
 
 /// What a connected peer is to this network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(super) enum Standing {
     /// It proved the token.
     Member {
         /// Its clock minus ours when it did, in milliseconds; half a round trip uncertain.
@@ -95,7 +95,7 @@ pub enum Error {
 
 /// Admits connections, and remembers whom. Clones share.
 #[derive(Clone, Debug)]
-pub struct Admission {
+pub(super) struct Admission {
     inner: Arc<Inner>,
 }
 
@@ -110,18 +110,18 @@ struct Inner {
 
 impl Admission {
     /// Admits peers that prove `credentials` to `local`.
-    pub fn new(credentials: Credentials, local: PeerId, strangers: Strangers) -> Self {
+    pub(super) fn new(credentials: Credentials, local: PeerId, strangers: Strangers) -> Self {
         let inner = Inner { credentials, local, strangers, pending: Arc::default(), standings: DashMap::new() };
         Self { inner: Arc::new(inner) }
     }
 
     /// What `peer` was on its last connection. A peer never seen is a stranger.
-    pub fn standing(&self, peer: &PeerId) -> Standing {
+    pub(super) fn standing(&self, peer: &PeerId) -> Standing {
         self.inner.standings.get(peer).map_or(Standing::Stranger, |standing| *standing)
     }
 
     /// The step in the transport's upgrade: passes the connection on, or an error in its place.
-    pub async fn upgrade(
+    pub(super) async fn upgrade(
         self,
         (peer, muxer): (PeerId, StreamMuxerBox),
         point: ConnectedPoint,

@@ -30,13 +30,13 @@ pub(super) type Nonce = [u8; NONCE];
 
 /// What every member knows.
 #[derive(Debug)]
-pub struct Credentials {
+pub(in crate::net) struct Credentials {
     /// The network of the token.
-    pub network: NetworkId,
+    pub(in crate::net) network: NetworkId,
     /// Its generation.
-    pub generation: u32,
+    pub(in crate::net) generation: u32,
     /// The secret.
-    pub key: AdmissionKey,
+    pub(in crate::net) key: AdmissionKey,
 }
 
 /// Which end of the connection speaks.

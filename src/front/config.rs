@@ -1,0 +1,96 @@
+//! What a front is told.
+
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+
+/// What a front is told. [`Config::new`] fills in the defaults.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The service that it balances.
+    pub service: String,
+    /// Where clients connect. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// What the clients speak.
+    pub mode: Mode,
+    /// How many more workers are tried after the first one, per request or TCP connection. Default 3: with one more dead
+    /// worker than that, something else is wrong.
+    pub retries: u32,
+    /// How long a worker may take from the dial to its verdict, its own dial of the backend included. Default 2 s: a
+    /// relayed path and a loaded worker fit in, and a client whose worker hangs waits no longer for the next.
+    pub connect_timeout: Duration,
+    /// How long nothing may move on a TCP connection, an upgraded one or an HTTP exchange. Default 1 h: a model may think
+    /// for many minutes before its first token and a database connection may rest over lunch, while TCP keep-alive finds
+    /// clients that are gone within two minutes and the connection to the worker finds dead workers in seconds.
+    pub idle_timeout: Duration,
+    /// Client connections at once. When all are taken, new ones wait in the kernel's queue. Default 16 384: each takes one
+    /// file descriptor and some 30 KiB while it speaks HTTP.
+    pub max_connections: usize,
+}
+
+impl Config {
+    /// The defaults for `service` at `listen`.
+    pub fn new(service: impl Into<String>, listen: SocketAddr) -> Self {
+        Self {
+            service: service.into(),
+            listen,
+            mode: Mode::Auto,
+            retries: 3,
+            connect_timeout: Duration::from_secs(2),
+            idle_timeout: Duration::from_secs(3600),
+            max_connections: 16_384,
+        }
+    }
+}
+
+/// What the clients of a front speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// HTTP/1 if the first bytes are those of an HTTP/1 request, else opaque bytes. A client that says nothing for 300 ms
+    /// waits for its server to speak first, so it gets opaque bytes too, unless all workers declare their backends HTTP.
+    #[default]
+    Auto,
+    /// HTTP/1: one pick per request.
+    Http,
+    /// Opaque bytes: one pick per connection.
+    Tcp,
+}
+
+/// The text names no mode.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a mode; choose auto, http or tcp")]
+pub struct ParseModeError(String);
+
+impl FromStr for Mode {
+    type Err = ParseModeError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "http" => Ok(Self::Http),
+            "tcp" => Ok(Self::Tcp),
+            _ => Err(ParseModeError(text.chars().take(64).collect())),
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_print_as_they_parse() {
+        for mode in [Mode::Auto, Mode::Http, Mode::Tcp] {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        assert!("udp".parse::<Mode>().is_err());
+    }
+}

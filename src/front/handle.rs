@@ -1,0 +1,194 @@
+//! The handle on a front.
+
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{Config, End, Error, Listener, http::Pool};
+use crate::{
+    balance::{Balancer, Connected, EndpointStatus, InFlight, Outcome},
+    ledger::View,
+    tunnel::Dial,
+};
+
+/// Longest deadline of a drain; a longer one could not be added to the clock.
+const FOREVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+
+/// A cheap handle on a bound front. Its work is done by [`Listener::run`].
+#[derive(Clone)]
+pub struct Front {
+    shared: Arc<Shared>,
+}
+
+/// What a front has done and is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// HTTP requests and opaque connections so far.
+    pub requests_total: u64,
+    /// Those under way.
+    pub in_flight: usize,
+}
+
+impl Front {
+    /// Binds the listener; clients may connect from here on and are served once [`Listener::run`] runs. Needs a tokio
+    /// runtime. The front is the balancer's only clock: nobody else may call it with a `now` of its own.
+    ///
+    /// # Errors
+    /// The address can't be bound. Nothing is left behind.
+    pub fn bind(config: Config, dial: Arc<dyn Dial>, balancer: Balancer) -> Result<(Self, Listener), Error> {
+        let (tcp, address) = Listener::bind(&config)?;
+        let shared = Arc::new(Shared {
+            config,
+            address,
+            balancer,
+            dial,
+            pool: Pool::default(),
+            origin: Instant::now(),
+            requests_total: AtomicU64::new(0),
+            in_flight: AtomicUsize::new(0),
+            drain: watch::Sender::new(None),
+            ended: watch::Sender::new(None),
+            cut: CancellationToken::new(),
+        });
+        Ok((Self { shared: Arc::clone(&shared) }, Listener::new(tcp, shared)))
+    }
+
+    /// The service that it balances.
+    pub fn service(&self) -> &str {
+        &self.shared.config.service
+    }
+
+    /// What it was told.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// Where it is bound.
+    pub fn address(&self) -> SocketAddr {
+        self.shared.address
+    }
+
+    /// Takes over who offers the service and who is connected. Call it on each new view and each change of connections;
+    /// the front's own node belongs among the connected. Idle tunnels to workers that are gone or came back on another
+    /// connection are dropped.
+    pub fn reconcile(&self, view: &View, connected: &Connected) {
+        self.shared.balancer.reconcile(self.shared.now(), view, connected);
+        self.shared.pool.sweep(&self.shared);
+    }
+
+    /// Its workers, in order of their ids.
+    pub fn endpoints(&self) -> Vec<EndpointStatus> {
+        self.shared.balancer.endpoints(self.shared.now())
+    }
+
+    /// How it picks.
+    pub fn balancer(&self) -> &Balancer {
+        &self.shared.balancer
+    }
+
+    /// What it has done and is doing.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            requests_total: self.shared.requests_total.load(Ordering::Relaxed),
+            in_flight: self.shared.in_flight(),
+        }
+    }
+
+    /// Returns once some worker is connected and takes new work.
+    pub async fn available(&self) {
+        // It can't fail: the sender lives as long as the balancer, which we hold.
+        let _ = self.shared.balancer.watch().wait_for(|available| *available).await;
+    }
+
+    /// Stops accepting, lets what is in flight end, and cuts off the rest after `deadline`. Returns once that is done and
+    /// says which end it had. May be called again, also while another call waits: the earlier deadline counts, so a
+    /// deadline of zero ends the wait. Dropping the future leaves the front draining.
+    pub async fn drain(&self, deadline: Duration) -> End {
+        let until = Instant::now() + deadline.min(FOREVER);
+        self.shared
+            .drain
+            .send_modify(|drain| *drain = Some(drain.map_or(until, |earlier: Instant| earlier.min(until))));
+        let mut ended = self.shared.ended.subscribe();
+        // It can't fail: the sender is in `shared`, which we hold.
+        ended.wait_for(Option::is_some).await.ok().and_then(|end| *end).unwrap_or(End::Drained)
+    }
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Front")
+            .field("service", &self.service())
+            .field("address", &self.address())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the tasks of one front share.
+pub(super) struct Shared {
+    pub(super) config: Config,
+    pub(super) address: SocketAddr,
+    pub(super) balancer: Balancer,
+    pub(super) dial: Arc<dyn Dial>,
+    pub(super) pool: Pool,
+    origin: Instant,
+    requests_total: AtomicU64,
+    in_flight: AtomicUsize,
+    /// When the drain ends; `None` while there is none.
+    pub(super) drain: watch::Sender<Option<Instant>>,
+    pub(super) ended: watch::Sender<Option<End>>,
+    /// Cancelled when the drain's deadline has passed.
+    pub(super) cut: CancellationToken,
+}
+
+impl Shared {
+    /// Time since the front was bound: the balancer's `now`.
+    pub(super) fn now(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
+    /// Requests and connections under way.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Returns once a drain has begun.
+    pub(super) async fn draining(&self) {
+        // It can't fail: the sender is ours.
+        let _ = self.drain.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Ends a charge. Idle tunnels to a worker that failed are not worth keeping.
+    pub(super) fn finish(&self, flight: InFlight, outcome: Outcome) {
+        let node = flight.node();
+        flight.finish(self.now(), outcome);
+        if matches!(outcome, Outcome::Failed | Outcome::Unreachable) && self.balancer.way_to(self.now(), node).is_none()
+        {
+            self.pool.forget(node);
+        }
+    }
+
+    /// Counts one request or connection until the guard is dropped.
+    pub(super) fn count(self: &Arc<Self>) -> Counted {
+        self.requests_total.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        Counted(Arc::clone(self))
+    }
+}
+
+/// One request or connection under way.
+pub(super) struct Counted(Arc<Shared>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

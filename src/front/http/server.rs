@@ -1,0 +1,126 @@
+//! One client that speaks HTTP.
+
+use std::{
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    BUFFER_LIMIT, Body, FIELDS_LIMIT, HEAD_LIMIT,
+    answer::{Answer, Form},
+    forward::{Abandoned, Forward, Forwarded},
+    objection::{ambiguous, objection},
+    upgrade::Bridge,
+    wire::{Ambiguous, Wire},
+};
+use crate::front::{
+    client::{Client, Reset},
+    handle::Shared,
+};
+
+/// How long a client's connection may rest between two requests, as nginx's `keepalive_timeout`.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// What the requests of one connection share.
+pub(super) struct Session {
+    pub(super) shared: Arc<Shared>,
+    pub(super) client: SocketAddr,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) reset: Reset,
+    ambiguous: Ambiguous,
+    requests: AtomicU64,
+    /// Set by the last request of a connection, if it changes the protocol; taken when HTTP has ended. Held to move it in
+    /// or out.
+    bridge: Mutex<Option<Bridge>>,
+}
+
+/// Serves the requests of `client` until it or a drain ends the connection, or `cut`.
+pub(in crate::front) async fn serve(shared: &Arc<Shared>, client: Client, cut: &CancellationToken) {
+    let session = Arc::new(Session {
+        shared: Arc::clone(shared),
+        client: client.address(),
+        local: client.local_address().ok(),
+        reset: client.reset(),
+        ambiguous: Ambiguous::default(),
+        requests: AtomicU64::new(0),
+        bridge: Mutex::new(None),
+    });
+    let wire = Wire::new(client, session.ambiguous.clone());
+    let service = {
+        let session = Arc::clone(&session);
+        service_fn(move |request| {
+            let session = Arc::clone(&session);
+            async move { session.serve(request).await }
+        })
+    };
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(KEEP_ALIVE)
+        .max_buf_size(BUFFER_LIMIT)
+        .max_header_size(HEAD_LIMIT)
+        .max_headers(FIELDS_LIMIT)
+        .serve_connection(TokioIo::new(wire), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let mut draining = pin!(shared.draining());
+    let mut is_draining = false;
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            () = draining.as_mut(), if !is_draining => {
+                is_draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = cut.cancelled() => return session.reset.set(),
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(service = %shared.config.service, client = %session.client, %error, "client connection ended early");
+    }
+    let bridge = session.bridge.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(bridge) = bridge {
+        bridge.run(shared, cut).await;
+    }
+}
+
+impl Session {
+    async fn serve(&self, request: Request<Incoming>) -> Result<Response<Body>, Abandoned> {
+        let began = Instant::now();
+        let counted = self.shared.count();
+        let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let form = Form::of(request.uri(), request.headers());
+        let objection = if self.ambiguous.is(number) { Some(ambiguous()) } else { objection(&request) };
+        let Forwarded { result, attempts, node } = match objection {
+            Some(answer) => Forwarded { result: Err(answer), attempts: 0, node: None },
+            None => Forward::new(self, request).run(self, counted).await?,
+        };
+        let response = result.unwrap_or_else(|answer: Answer| answer.into_response(form));
+        tracing::debug!(
+            service = %self.shared.config.service,
+            client = %self.client,
+            %method,
+            path,
+            status = response.status().as_u16(),
+            node,
+            attempts,
+            ms = began.elapsed().as_millis() as u64,
+            "request"
+        );
+        Ok(response)
+    }
+
+    pub(super) fn set_bridge(&self, bridge: Bridge) {
+        *self.bridge.lock().unwrap_or_else(PoisonError::into_inner) = Some(bridge);
+    }
+}

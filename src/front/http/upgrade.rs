@@ -1,0 +1,80 @@
+//! Connections that change from HTTP to another protocol, WebSocket above all.
+
+use bytes::Bytes;
+use hyper::{Response, body::Incoming, header::UPGRADE, http::HeaderValue, upgrade::OnUpgrade};
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
+use tokio_util::sync::CancellationToken;
+
+use super::{lane::Lane, wire::Wire};
+use crate::{
+    balance::{InFlight, Outcome},
+    front::{
+        client::Client,
+        handle::{Counted, Shared},
+    },
+    tunnel::{End, TunnelStream, splice},
+};
+
+/// A client and a worker that agreed to change protocols. It is in flight as long as they talk.
+pub(super) struct Bridge {
+    pub(super) client: OnUpgrade,
+    pub(super) worker: OnUpgrade,
+    pub(super) flight: InFlight,
+    /// Its driver hands the tunnel over; dropping it before would end both.
+    pub(super) lane: Lane,
+    pub(super) counted: Counted,
+}
+
+impl Bridge {
+    /// Carries bytes both ways until both directions ended, nothing moved for the idle time, or `cut`.
+    pub(super) async fn run(self, shared: &Shared, cut: &CancellationToken) {
+        let Self { client, worker, flight, lane, counted } = self;
+        let Ok((client, worker)) = futures::try_join!(client, worker) else { return };
+        drop(lane);
+        let (Ok(client), Ok(worker)) = (client.downcast::<TokioIo<Wire>>(), worker.downcast::<TokioIo<TunnelStream>>())
+        else {
+            // They are what we gave to hyper.
+            return;
+        };
+        let (early_client, early_worker) = (client.read_buf, worker.read_buf);
+        let (mut client, mut tunnel) = (client.io.into_inner().into_client(), worker.io.into_inner());
+        client.replay(early_client);
+        let end = carry(&mut client, &mut tunnel, early_worker, shared, cut).await;
+        tracing::debug!(
+            service = %shared.config.service, client = %client.address(), node = %flight.node().short(), %end,
+            "upgraded connection ended"
+        );
+        if !end.is_complete() {
+            client.reset().set();
+        }
+        match end {
+            End::Complete | End::Idle => shared.finish(flight, Outcome::Ok),
+            End::Tunnel(_) => shared.finish(flight, Outcome::Failed),
+            End::Cancelled | End::Local(_) => drop(flight),
+        }
+        drop(counted);
+    }
+}
+
+async fn carry(
+    client: &mut Client,
+    tunnel: &mut TunnelStream,
+    early: Bytes,
+    shared: &Shared,
+    cut: &CancellationToken,
+) -> End {
+    // What the worker sent along with its 101: less than hyper's buffer.
+    tokio::select! {
+        () = cut.cancelled() => return End::Cancelled,
+        written = client.write_all(&early) => if let Err(error) = written {
+            return End::Local(error);
+        },
+    }
+    splice(client, tunnel, shared.config.idle_timeout, cut).await.end
+}
+
+/// The protocol that a worker's 101 changes to.
+pub(super) fn agreed(response: &Response<Incoming>) -> Option<HeaderValue> {
+    response.headers().get(UPGRADE).cloned()
+}

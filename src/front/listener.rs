@@ -1,0 +1,261 @@
+//! The socket that clients connect to, and the tasks that serve them.
+
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::{JoinError, JoinSet},
+    time::{MissedTickBehavior, interval, sleep, sleep_until, timeout},
+};
+
+use super::{
+    Config, Mode,
+    client::Client,
+    detect::{Speech, detect},
+    handle::Shared,
+    http, tcp,
+};
+
+/// Connections that the kernel completes before we accept them: a burst of this size is not refused while all permits
+/// are taken for a moment.
+const BACKLOG: u32 = 1024;
+
+/// How long a client may say nothing before its server is given the word. Longer than most round trips, shorter than a
+/// person notices.
+const SILENCE: Duration = Duration::from_millis(300);
+
+/// How long a client may say nothing where every worker's backend speaks HTTP, as browsers do that connect ahead of need.
+const HTTP_SILENCE: Duration = Duration::from_secs(75);
+
+/// First and longest pause after a failed accept. Usually the process is out of file descriptors, which a moment mends and
+/// a busy loop does not.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+/// How often idle tunnels are looked through; they live six times as long.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// How long connections may take to notice that they are cut off. They do nothing but drop what they hold.
+const CUT: Duration = Duration::from_secs(1);
+
+/// Why a front could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another socket has the address.
+    #[error(
+        "cannot listen on {address} for service {service}: the address is in use; choose another with {service}@HOST:PORT"
+    )]
+    InUse {
+        /// Where it was meant to listen.
+        address: SocketAddr,
+        /// The service it was meant to balance.
+        service: String,
+    },
+    /// The system refused.
+    #[error("cannot listen on {address} for service {service}: {source}")]
+    Bind {
+        /// Where it was meant to listen.
+        address: SocketAddr,
+        /// The service it was meant to balance.
+        service: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// How a drain ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Everything in flight came to its own end.
+    Drained,
+    /// The deadline passed.
+    CutOff {
+        /// Client connections that were cut off.
+        connections: usize,
+    },
+}
+
+/// A bound listener whose clients are served by [`Listener::run`].
+pub struct Listener {
+    /// Closed when a drain begins.
+    tcp: Option<TcpListener>,
+    shared: Arc<Shared>,
+}
+
+impl Listener {
+    pub(super) fn bind(config: &Config) -> Result<(TcpListener, SocketAddr), Error> {
+        let bind = || {
+            let socket = if config.listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // A restart must not wait for connections of the last run to time out. (It steals no port on Unix.)
+            socket.set_reuseaddr(true)?;
+            socket.bind(config.listen)?;
+            let tcp = socket.listen(BACKLOG)?;
+            let address = tcp.local_addr()?;
+            Ok((tcp, address))
+        };
+        bind().map_err(|source: io::Error| {
+            let (address, service) = (config.listen, config.service.clone());
+            match source.kind() {
+                io::ErrorKind::AddrInUse => Error::InUse { address, service },
+                _ => Error::Bind { address, service, source },
+            }
+        })
+    }
+
+    pub(super) fn new(tcp: TcpListener, shared: Arc<Shared>) -> Self {
+        Self { tcp: Some(tcp), shared }
+    }
+
+    /// Serves clients until [`Front::drain`](super::Front::drain), then ends as told there. Dropping the future cuts off
+    /// everything at once. A panic of a connection's task is passed on.
+    pub async fn run(mut self) -> End {
+        let shared = Arc::clone(&self.shared);
+        let mut clients = JoinSet::new();
+        if let Some(tcp) = &self.tcp {
+            accept(&shared, tcp, &mut clients).await;
+        }
+        // Closed first, so that new clients are refused rather than kept waiting.
+        self.tcp = None;
+        let end = finish(&shared, &mut clients).await;
+        shared.pool.close().await;
+        match end {
+            End::Drained => tracing::info!(service = %shared.config.service, on = %shared.address, "drained"),
+            End::CutOff { connections } => {
+                tracing::warn!(service = %shared.config.service, on = %shared.address, connections, "cut off");
+            }
+        }
+        shared.ended.send_replace(Some(end));
+        end
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        // Dropped before its end: whoever waits for a drain must not wait for ever.
+        self.shared.ended.send_if_modified(|ended| {
+            let early = ended.is_none();
+            ended.get_or_insert(End::CutOff { connections: self.shared.in_flight() });
+            early
+        });
+    }
+}
+
+/// Accepts until a drain begins.
+async fn accept(shared: &Arc<Shared>, tcp: &TcpListener, clients: &mut JoinSet<()>) {
+    let permits = Arc::new(Semaphore::new(shared.config.max_connections.min(Semaphore::MAX_PERMITS)));
+    let mut draining = pin!(shared.draining());
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut pause = ACCEPT_PAUSE.0;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = draining.as_mut() => return,
+            Some(ended) = clients.join_next() => {
+                pass_on(ended);
+                continue;
+            }
+            _ = sweep.tick() => {
+                shared.pool.sweep(shared);
+                continue;
+            }
+            accepted = next(tcp, &permits) => accepted,
+        };
+        match accepted {
+            Ok((stream, address, permit)) => {
+                pause = ACCEPT_PAUSE.0;
+                let shared = Arc::clone(shared);
+                clients.spawn(async move {
+                    serve(&shared, Client::new(stream, address)).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(service = %shared.config.service, on = %shared.address, %error, "accepting failed");
+                tokio::select! {
+                    () = draining.as_mut() => return,
+                    () = sleep(pause) => {}
+                }
+                pause = (pause * 2).min(ACCEPT_PAUSE.1);
+            }
+        }
+    }
+}
+
+/// The next client, once there is a permit for it.
+async fn next(
+    tcp: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, address) = tcp.accept().await?;
+    Ok((stream, address, permit))
+}
+
+/// Waits for the clients that are left, up to the deadline, and cuts off the rest.
+async fn finish(shared: &Shared, clients: &mut JoinSet<()>) -> End {
+    let mut drain = shared.drain.subscribe();
+    loop {
+        let Some(until) = *drain.borrow_and_update() else { break };
+        tokio::select! {
+            ended = clients.join_next() => match ended {
+                Some(ended) => pass_on(ended),
+                None => return End::Drained,
+            },
+            Ok(()) = drain.changed() => {}
+            () = sleep_until(until) => break,
+        }
+    }
+    // What ended in this very moment was not cut off.
+    while let Some(ended) = clients.try_join_next() {
+        pass_on(ended);
+    }
+    let connections = clients.len();
+    shared.cut.cancel();
+    let all_ended = async {
+        while let Some(ended) = clients.join_next().await {
+            pass_on(ended);
+        }
+    };
+    if timeout(CUT, all_ended).await.is_err() {
+        clients.shutdown().await;
+    }
+    if connections == 0 { End::Drained } else { End::CutOff { connections } }
+}
+
+/// One client, from its first byte to its last.
+async fn serve(shared: &Arc<Shared>, mut client: Client) {
+    // A token of its own: thousands that wait on one contend for its lock.
+    let cut = shared.cut.child_token();
+    let speech = match shared.config.mode {
+        Mode::Http => Speech::Http,
+        Mode::Tcp => Speech::Opaque,
+        Mode::Auto => {
+            let silence = if shared.balancer.is_http() { HTTP_SILENCE } else { SILENCE };
+            let detected = tokio::select! {
+                biased;
+                detected = detect(client.tcp(), silence) => detected,
+                // Nothing of it is in flight yet.
+                () = shared.draining() => return,
+            };
+            // A client that is gone before it said what it wants.
+            let Ok((speech, ahead)) = detected else { return };
+            client.replay(ahead);
+            speech
+        }
+    };
+    match speech {
+        Speech::Http => http::serve(shared, client, &cut).await,
+        Speech::Opaque => tcp::serve(shared, client, &cut).await,
+    }
+}
+
+fn pass_on(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
+    }
+}

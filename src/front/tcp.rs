@@ -1,0 +1,55 @@
+//! One opaque connection: one worker, one tunnel.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    client::Client,
+    handle::Shared,
+    search::{Miss, NotFound, Search},
+};
+use crate::{
+    balance::{InFlight, Outcome},
+    tunnel::{Class, End, Transferred, TunnelStream, splice},
+};
+
+/// Carries `client` to a worker and back until both directions ended, it is idle for too long, or `cut`.
+pub(super) async fn serve(shared: &Arc<Shared>, mut client: Client, cut: &CancellationToken) {
+    let _counted = shared.count();
+    let service = &shared.config.service;
+    let found = tokio::select! {
+        () = cut.cancelled() => return,
+        found = find(shared, &client) => found,
+    };
+    let (mut flight, mut tunnel) = match found {
+        Ok(found) => found,
+        Err(reason) => {
+            tracing::debug!(%service, client = %client.address(), %reason, "no worker");
+            return client.close().await;
+        }
+    };
+    flight.answered(shared.now());
+    let Transferred { up, down, end } = splice(&mut client, &mut tunnel, shared.config.idle_timeout, cut).await;
+    tracing::debug!(%service, client = %client.address(), node = %flight.node().short(), up, down, %end, "connection ended");
+    if !end.is_complete() {
+        client.reset().set();
+    }
+    match end {
+        End::Complete | End::Idle => shared.finish(flight, Outcome::Ok),
+        End::Tunnel(_) => shared.finish(flight, Outcome::Failed),
+        End::Cancelled | End::Local(_) => drop(flight),
+    }
+}
+
+/// The first worker that takes the connection.
+async fn find(shared: &Shared, client: &Client) -> Result<(InFlight, TunnelStream), NotFound<Miss>> {
+    let mut search = Search::new();
+    loop {
+        let flight = search.pick(shared)?;
+        match shared.dial(&flight, Class::Tcp, Some(client.address())).await {
+            Ok(tunnel) => return Ok((flight, tunnel.stream)),
+            Err(miss) => search.give_up(shared, flight, miss.outcome(), miss),
+        }
+    }
+}
