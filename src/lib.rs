@@ -17,6 +17,7 @@
 
 pub mod api;
 pub mod balance;
+pub mod config;
 pub mod front;
 pub mod gossip;
 pub mod identity;

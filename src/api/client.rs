@@ -220,13 +220,18 @@ async fn running(runtime: &Path) -> Vec<(String, Client)> {
     found.sort_by(|(one, _), (other, _)| one.cmp(other));
     let mut running = Vec::new();
     for (name, client) in found {
-        // One that hangs is running: whoever asks it shall be told so.
         match client.connect().await {
-            Err(Error::Unreachable { source, .. }) if source.kind() != io::ErrorKind::TimedOut => {}
+            Err(Error::Unreachable { source, .. }) if is_gone(&source) => {}
+            // One that hangs is running, too: whoever asks it shall be told so.
             _ => running.push((name, client)),
         }
     }
     running
+}
+
+/// Nobody listens at a socket that refuses, and no process comes back to it.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
 }
 
 fn names(nodes: Vec<(String, Client)>) -> Names {

@@ -20,6 +20,8 @@
 pub mod client;
 mod server;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
