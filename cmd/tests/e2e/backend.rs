@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Frame, Incoming},
-    header::{CONTENT_TYPE, HeaderValue},
+    header::{CONTENT_TYPE, HeaderValue, SERVER},
     server::conn::http1,
     service::service_fn,
 };
@@ -37,7 +37,7 @@ pub struct Backend {
 #[derive(Clone)]
 struct Stage {
     name: &'static str,
-    /// What goes to all listeners of `/script` at once; an empty text ends them.
+    /// What goes to all open scripts at once; an empty text ends them.
     script: broadcast::Sender<Bytes>,
 }
 
@@ -54,17 +54,18 @@ impl Backend {
         self.stage.name
     }
 
-    /// Sends `text` on every open `/script`.
+    /// Sends `text` on every open script.
     pub fn emit(&self, text: impl Into<Bytes>) {
-        self.stage.script.send(text.into()).unwrap();
+        // Without an audience it is said to nobody.
+        let _ = self.stage.script.send(text.into());
     }
 
-    /// Ends every open `/script`.
+    /// Ends every open script.
     pub fn end(&self) {
         self.emit("");
     }
 
-    /// How many clients are on `/script`.
+    /// How many scripts are open.
     pub fn audience(&self) -> usize {
         self.stage.script.receiver_count()
     }
@@ -96,9 +97,9 @@ async fn serve(listener: TcpListener, stage: Stage) {
 
 async fn answer(request: Request<Incoming>, stage: Stage) -> Result<Response<Body>, hyper::Error> {
     Ok(match (request.method(), request.uri().path()) {
-        (_, "/who") => text(stage.name),
-        // What the test emits, as it does so; a chat completion is such a stream too.
-        (&Method::GET, "/script") => scripted(&stage),
+        (_, "/who") => text(&format!("{}\n", stage.name)),
+        // What the test emits, as it does so. A chat completion is such a script, and so is what is held until it ends.
+        (&Method::GET, "/script" | "/held") => scripted(&stage),
         (&Method::POST, "/v1/chat/completions") => {
             let response = scripted(&stage);
             request.into_body().collect().await?;
@@ -139,5 +140,6 @@ fn scripted(stage: &Stage) -> Response<Body> {
     });
     let mut response = Response::new(StreamBody::new(lines.boxed()).boxed_unsync());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response.headers_mut().insert(SERVER, HeaderValue::from_static(stage.name));
     response
 }

@@ -4,10 +4,10 @@ use std::{net::SocketAddr, path::Path};
 
 use http_body_util::{BodyExt, Empty};
 use hyper::{
-    Request, Response, StatusCode,
+    HeaderMap, Request, Response, StatusCode,
     body::{Body, Bytes, Incoming},
     client::conn::http1,
-    header::{HOST, HeaderValue},
+    header::{HOST, HeaderValue, SERVER},
 };
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -22,6 +22,7 @@ use crate::soon;
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,
+    pub headers: HeaderMap,
     pub body: Bytes,
 }
 
@@ -44,12 +45,26 @@ pub async fn who(address: SocketAddr) -> Result<String, String> {
     }
 }
 
+/// Who answers a request that each backend holds until the test lets go of it.
+///
+/// # Errors
+/// When it is not answered with status 200.
+pub async fn held(address: SocketAddr) -> Result<String, String> {
+    let answer = get(address, "/held").await?;
+    let server = answer.headers.get(SERVER).and_then(|server| server.to_str().ok()).unwrap_or_default();
+    match (answer.status, server.split('/').next()) {
+        (StatusCode::OK, Some("SimpleHTTP")) => Ok("python".to_owned()),
+        (StatusCode::OK, Some(name)) => Ok(name.to_owned()),
+        _ => Err(format!("{}: {}", answer.status, answer.text())),
+    }
+}
+
 pub async fn get(address: SocketAddr, path: &str) -> Result<Answer, String> {
     let request = Request::get(path).body(Empty::<Bytes>::new()).unwrap();
     let response = send(address, request).await?;
-    let status = response.status();
+    let (status, headers) = (response.status(), response.headers().clone());
     let body = response.into_body().collect().await.map_err(|error| format!("body: {error:?}"))?.to_bytes();
-    Ok(Answer { status, body })
+    Ok(Answer { status, headers, body })
 }
 
 /// Yields the response as soon as its head is there.

@@ -102,7 +102,7 @@ async fn a_backend_that_dies_is_withdrawn_and_offered_again() {
     let network = Network::new().await;
     let front = network.start(Plan::serve("front")).await;
     let steady = Backend::start("hyper").await;
-    let (nginx, socket) = Nginx::on_socket().await;
+    let (nginx, socket) = Nginx::on_socket(steady.address).await;
     let _hyper = network.start(Plan::expose("hyper", steady.address).join(front.peer())).await;
     let target = format!("unix:{}", socket.display());
     let worker = network.start(Plan::expose("nginx", target).join(front.peer())).await;

@@ -21,7 +21,7 @@ const CONFIG: &str = include_str!("../../../tests/peers/nginx.conf");
 /// Below the ports that the system hands out by itself, so that one is still free when nginx starts again.
 const FIRST_PORT: u16 = 20_000;
 
-/// Answers `nginx` at `/who`.
+/// Answers `nginx` at `/who`; holds a request for `/held` until the server behind it lets go of it.
 pub struct Nginx {
     pub process: Process,
     home: TempDir,
@@ -29,7 +29,7 @@ pub struct Nginx {
 
 impl Nginx {
     /// On a free port of loopback. nginx can't be told to choose one, so it is chosen here.
-    pub async fn on_port() -> (Self, SocketAddr) {
+    pub async fn on_port(behind: SocketAddr) -> (Self, SocketAddr) {
         static TRIED: AtomicU16 = AtomicU16::new(0);
         // Test programs that run at the same time begin at different places.
         let first = FIRST_PORT + u16::try_from(std::process::id() % 100).unwrap() * 100;
@@ -38,21 +38,22 @@ impl Nginx {
             TcpListener::bind(address).is_ok().then_some(address)
         };
         let address = std::iter::repeat_with(free).take(100).flatten().next().expect("a free port");
-        let nginx = Self::start(home(), address).await;
+        let nginx = Self::start(home(), address, behind).await;
         (nginx, address)
     }
 
     /// On a Unix socket.
-    pub async fn on_socket() -> (Self, PathBuf) {
+    pub async fn on_socket(behind: SocketAddr) -> (Self, PathBuf) {
         let home = home();
         let socket = home.path().join("nginx.sock");
-        let nginx = Self::start(home, format!("unix:{}", socket.display())).await;
+        let nginx = Self::start(home, format!("unix:{}", socket.display()), behind).await;
         (nginx, socket)
     }
 
-    async fn start(home: TempDir, listen: impl Display) -> Self {
+    async fn start(home: TempDir, listen: impl Display, behind: SocketAddr) -> Self {
         let folder = home.path().display().to_string();
         let config = CONFIG.replace("@LISTEN@", &listen.to_string()).replace("@FOLDER@", &folder);
+        let config = config.replace("@BEHIND@", &behind.to_string());
         fs::write(home.path().join("nginx.conf"), config).unwrap();
         Self::run(home).await
     }

@@ -2,29 +2,37 @@
 
 use std::{fs, net::SocketAddr, path::Path, path::PathBuf};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::process::{Process, command};
 
-/// `python3 -m http.server`, which answers `python` at `/who`.
+/// `python3 -m http.server`, which answers `python` at `/who`. What it serves at `/held` is a FIFO: it does not answer before
+/// somebody writes to it.
 pub struct FileServer {
     pub address: SocketAddr,
     _process: Process,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl FileServer {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("who"), "python\n").unwrap();
+        mknodat(CWD, folder.path().join("held"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
         let mut python = python();
         python.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"]).arg(folder.path());
         let process = Process::spawn("http.server", &mut python);
         // Serving HTTP on 127.0.0.1 port 40321 (http://127.0.0.1:40321/) ...
         let line = process.says("port ").await;
         let port = line.split("port ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
-        Self { address: format!("127.0.0.1:{port}").parse().unwrap(), _process: process, _folder: folder }
+        Self { address: format!("127.0.0.1:{port}").parse().unwrap(), _process: process, folder }
+    }
+
+    /// Lets go of what is held, while the file that this yields is open.
+    pub fn release(&self) -> fs::File {
+        fs::File::options().read(true).write(true).open(self.folder.path().join("held")).unwrap()
     }
 }
 

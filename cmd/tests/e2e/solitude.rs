@@ -26,8 +26,12 @@ async fn http_clients_are_told_to_come_again() {
     let network = Network::new().await;
     let front = network.start(Plan::serve("front")).await;
     let address = front.front().await;
-    for (accept, kind) in [("text/html, */*", "text/plain"), ("application/json", "application/json")] {
-        let request = Request::get("/v1/models").header(ACCEPT, accept).body(Empty::<Bytes>::new()).unwrap();
+    for (path, accept, kind) in [
+        ("/", "text/html, */*", "text/plain"),
+        ("/", "application/json", "application/json"),
+        ("/v1/models", "*/*", "application/json"),
+    ] {
+        let request = Request::get(path).header(ACCEPT, accept).body(Empty::<Bytes>::new()).unwrap();
         let response = soon("an answer", client::send(address, request)).await.unwrap();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         let headers = response.headers().clone();
