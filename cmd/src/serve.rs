@@ -1,0 +1,114 @@
+//! `p2p-fed serve`: joins, and balances local listeners over the workers of a service.
+
+use std::{num::NonZeroUsize, str::FromStr};
+
+use clap::Args;
+use p2p_fed::{
+    balance::{Pin, Policy},
+    config::{FrontSettings, Listen, LogSettings, ParseWordError, Settings, Span},
+    front::Mode,
+};
+
+use crate::{
+    exit::Failure,
+    lifetime::Role,
+    node_flags::{NodeFlags, said},
+};
+
+/// Join, and balance local listeners over the workers of a service.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  p2p-fed serve --token-file token\n  p2p-fed serve --token-file token llm@127.0.0.1:9000 --policy random\n  p2p-fed serve --token-file token ssh@2222 --mode tcp --worker gpu1"
+)]
+pub(crate) struct Serve {
+    /// What to serve, and where: LISTEN is ADDRESS:PORT, PORT, or :PORT of all addresses [default: federated@127.0.0.1:8080]
+    #[arg(value_name = "NAME[@LISTEN]")]
+    services: Vec<Served>,
+
+    /// How a worker is picked: least-used or random [default: least-used]
+    #[arg(long, env = "P2P_FED_POLICY", help_heading = "Services")]
+    policy: Option<Policy>,
+
+    /// The only worker to use, by id or name [default: all]
+    #[arg(long, value_name = "NODE", env = "P2P_FED_WORKER", help_heading = "Services")]
+    worker: Option<Pin>,
+
+    /// What clients speak: http (a pick per request), tcp (a pick per connection), or auto [default: auto]
+    #[arg(long, env = "P2P_FED_MODE", help_heading = "Services")]
+    mode: Option<Mode>,
+
+    /// How many more workers are tried after the first [default: 3]
+    #[arg(long, value_name = "COUNT", env = "P2P_FED_RETRIES", help_heading = "Services")]
+    retries: Option<u32>,
+
+    /// How long a worker may take to accept [default: 2s]
+    #[arg(long, value_name = "TIME", env = "P2P_FED_CONNECT_TIMEOUT", help_heading = "Services")]
+    connect_timeout: Option<Span>,
+
+    /// A connection in which nothing moved for so long is ended [default: 1h]
+    #[arg(long, value_name = "TIME", env = "P2P_FED_IDLE_TIMEOUT", help_heading = "Services")]
+    idle_timeout: Option<Span>,
+
+    /// Client connections at once; more wait [default: 16384]
+    #[arg(long, value_name = "COUNT", env = "P2P_FED_MAX_CONNECTIONS", help_heading = "Services")]
+    max_connections: Option<NonZeroUsize>,
+
+    #[command(flatten)]
+    pub(crate) node: NodeFlags,
+}
+
+/// `[NAME][@LISTEN]`.
+#[derive(Clone, Debug)]
+struct Served {
+    service: Option<String>,
+    listen: Option<Listen>,
+}
+
+impl FromStr for Served {
+    type Err = ParseWordError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (service, listen) = match text.split_once('@') {
+            Some((service, listen)) => (service, Some(listen.parse()?)),
+            None => (text, None),
+        };
+        Ok(Self { service: (!service.is_empty()).then(|| service.to_owned()), listen })
+    }
+}
+
+impl Role for Serve {
+    fn node(&self) -> &NodeFlags {
+        &self.node
+    }
+
+    fn settings(&self, log: &LogSettings) -> Result<Settings, Failure> {
+        let fronts = said(&self.services).map(|services| services.into_iter().map(front).collect());
+        let said = Settings { fronts, ..self.node.settings(log) };
+        let mut settings = said.over(self.node.read_file()?);
+        if settings.fronts.as_ref().is_none_or(Vec::is_empty) {
+            settings.fronts = Some(vec![FrontSettings::default()]);
+        }
+        // What a node offers is for `expose` and `run`.
+        Ok(Settings { exports: None, ..settings.with_front_terms(&self.terms()) })
+    }
+}
+
+impl Serve {
+    fn terms(&self) -> FrontSettings {
+        FrontSettings {
+            service: None,
+            listen: None,
+            policy: self.policy,
+            mode: self.mode,
+            worker: self.worker.clone(),
+            retries: self.retries,
+            connect_timeout: self.connect_timeout,
+            idle_timeout: self.idle_timeout,
+            max_connections: self.max_connections,
+        }
+    }
+}
+
+fn front(served: Served) -> FrontSettings {
+    FrontSettings { service: served.service, listen: served.listen, ..FrontSettings::default() }
+}

@@ -1,0 +1,180 @@
+//! `p2p-fed status`: how the node is, on one page.
+
+use p2p_fed::{
+    api::{Client, Export, Front, Status, client::Error},
+    ledger::NodeId,
+};
+
+use crate::{
+    ask::Answer,
+    peers, services,
+    table::{Table, or_dash},
+};
+
+impl Answer for Status {
+    async fn of(client: &Client) -> Result<Self, Error> {
+        client.status().await
+    }
+
+    fn show(&self) -> String {
+        let parts = [
+            summary(self),
+            section("peers", self.peers.is_empty(), || peers::table(&self.peers)),
+            section("services", self.services.is_empty(), || services::table(&self.services)),
+            section("fronts", self.fronts.is_empty(), || fronts(&self.fronts)),
+            section("exports", self.exports.is_empty(), || exports(&self.exports)),
+        ];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n")
+    }
+
+    fn is_news(&self, before: &Self) -> bool {
+        // Time passes; that is no news.
+        let mut same_time = before.clone();
+        same_time.node.uptime_s = self.node.uptime_s;
+        *self != same_time
+    }
+}
+
+/// A node's id as logs have it.
+pub(crate) fn short(id: &str) -> String {
+    id.parse::<NodeId>().map_or_else(|_| id.to_owned(), |node| node.short())
+}
+
+fn summary(status: &Status) -> String {
+    let mut table = Table::default();
+    table.row(["network".to_owned(), status.network.clone()]);
+    table.row(["node".to_owned(), format!("{} {}", status.node.name, short(&status.node.id))]);
+    table.row(["state".to_owned(), if status.ready { "ready" } else { "draining" }.to_owned()]);
+    table.row(["uptime".to_owned(), uptime(status.node.uptime_s)]);
+    table.row(["version".to_owned(), status.version.clone()]);
+    for address in &status.node.addresses {
+        table.row(["address".to_owned(), address.clone()]);
+    }
+    table.to_string()
+}
+
+fn section(name: &str, is_empty: bool, table: impl FnOnce() -> Table) -> String {
+    if is_empty { String::new() } else { format!("{name}\n{}", table()) }
+}
+
+fn fronts(fronts: &[Front]) -> Table {
+    let mut table = Table::new(["SERVICE", "LISTEN", "POLICY", "MODE", "IN FLIGHT", "REQUESTS"]);
+    for front in fronts {
+        table.row([
+            front.service.clone(),
+            front.listen.clone(),
+            front.policy.clone(),
+            front.mode.clone(),
+            front.in_flight.to_string(),
+            front.requests_total.to_string(),
+        ]);
+    }
+    table
+}
+
+fn exports(exports: &[Export]) -> Table {
+    let mut table = Table::new(["SERVICE", "TARGET", "OFFERED", "IN FLIGHT", "TUNNELS", "REFUSED", "WHY NOT"]);
+    for export in exports {
+        table.row([
+            export.service.clone(),
+            export.target.clone(),
+            if export.healthy { "yes" } else { "no" }.to_owned(),
+            export.in_flight.to_string(),
+            export.tunnels_total.to_string(),
+            export.refused_total.to_string(),
+            or_dash(export.error.as_ref()),
+        ]);
+    }
+    table
+}
+
+fn uptime(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, minutes) => format!("{minutes}m{}s", seconds % 60),
+        (0, hours, minutes) => format!("{hours}h{minutes}m"),
+        (days, hours, _) => format!("{days}d{hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p2p_fed::api::{Latency, Node, Peer, Service, Worker};
+
+    use super::*;
+
+    fn status() -> Status {
+        let id = NodeId::from_bytes([7; 32]).to_string();
+        let peer = Peer {
+            id: id.clone(),
+            name: Some("gpu1".into()),
+            path: "direct".into(),
+            transport: "quic".into(),
+            address: "/ip4/192.0.2.7/udp/4001/quic-v1".into(),
+            rtt_ms: Some(0.41),
+            responsive: true,
+            clock_ahead_s: 0.0,
+        };
+        let worker = Worker {
+            node: id.clone(),
+            name: "gpu1".into(),
+            state: "ready".into(),
+            in_flight: 1,
+            requests_total: 12,
+            failures_total: 0,
+            latency_ms: Some(Latency { p50: 3.1, p99: 9.7 }),
+            slots: 4,
+            weight: 100,
+            labels: [("model".to_owned(), "llama".to_owned())].into(),
+        };
+        Status {
+            version: "0.1.0".into(),
+            network: "k7qd-93ma".into(),
+            node: Node { id, name: "laptop".into(), addresses: vec!["/ip4/192.0.2.1/tcp/1".into()], uptime_s: 75 },
+            ready: true,
+            peers: vec![peer],
+            services: vec![Service { name: "federated".into(), protocol: "http".into(), workers: vec![worker] }],
+            fronts: vec![],
+            exports: vec![],
+        }
+    }
+
+    #[test]
+    fn a_page_for_people() {
+        let short = NodeId::from_bytes([7; 32]).short();
+        let id = NodeId::from_bytes([7; 32]);
+        let page = format!(
+            "network  k7qd-93ma\n\
+             node     laptop {short}\n\
+             state    ready\n\
+             uptime   1m15s\n\
+             version  0.1.0\n\
+             address  /ip4/192.0.2.1/tcp/1\n\
+             \n\
+             peers\n\
+             NAME  PATH    TRANSPORT  RTT    ADDRESS                          NODE\n\
+             gpu1  direct  quic       0.4ms  /ip4/192.0.2.7/udp/4001/quic-v1  {id}\n\
+             \n\
+             services\n\
+             SERVICE    PROTOCOL  WORKER  STATE  IN FLIGHT  REQUESTS  FAILURES  P50    P99    WEIGHT  LABELS\n\
+             federated  http      gpu1    ready  1/4        12        0         3.1ms  9.7ms  100     model=llama\n"
+        );
+        assert_eq!(status().show(), page);
+    }
+
+    #[test]
+    fn that_time_passes_is_no_news() {
+        let (before, mut now) = (status(), status());
+        now.node.uptime_s += 1;
+        assert!(!now.is_news(&before));
+        now.ready = false;
+        assert!(now.is_news(&before));
+    }
+
+    #[test]
+    fn uptimes_are_short() {
+        let said = [5, 60, 3_600, 90_061].map(uptime);
+        assert_eq!(said, ["5s", "1m0s", "1h0m", "1d1h"]);
+    }
+}

@@ -1,0 +1,69 @@
+//! Rows and columns, for people.
+
+use std::fmt;
+
+/// Between two columns.
+const GAP: &str = "  ";
+
+/// A table: columns as wide as their widest cell, no lines around them.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// With a heading for each column.
+    pub(crate) fn new<const N: usize>(headings: [&str; N]) -> Self {
+        let mut table = Self::default();
+        table.row(headings.map(str::to_owned));
+        table
+    }
+
+    /// Adds a row. What a terminal would take for a command is shown as `?`.
+    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
+        let clean = |cell: String| cell.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        self.rows.push(cells.into_iter().map(clean).collect());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width =
+            |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max();
+        let widths: Vec<usize> = (0..columns).filter_map(width).collect();
+        for row in &self.rows {
+            let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
+            writeln!(f, "{}", cells.collect::<Vec<_>>().join(GAP).trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// A cell for a value that may not be known.
+pub(crate) fn or_dash(value: Option<impl fmt::Display>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+}
+
+/// Milliseconds with one digit behind the point.
+pub(crate) fn milliseconds(value: f64) -> String {
+    format!("{value:.1}ms")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_align_and_lines_end_clean() {
+        let mut table = Table::new(["NAME", "STATE"]);
+        table.row(["größer".into(), "ready".into()]);
+        table.row(["a\u{1b}[31m".into(), String::new()]);
+        assert_eq!(table.to_string(), "NAME    STATE\ngrößer  ready\na?[31m\n");
+    }
+
+    #[test]
+    fn an_empty_one_is_nothing() {
+        assert_eq!(Table::default().to_string(), "");
+    }
+}

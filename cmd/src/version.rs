@@ -1,0 +1,46 @@
+//! `p2p-fed version`.
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::{
+    exit::Failure,
+    output::{self, Output, OutputFlags},
+    table::Table,
+};
+
+/// Say which version this is, and what is in it.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  p2p-fed version -o json")]
+pub(crate) struct Version {
+    #[command(flatten)]
+    output: OutputFlags,
+}
+
+#[derive(Serialize)]
+struct Facts {
+    version: &'static str,
+    commit: &'static str,
+    libp2p: &'static str,
+    features: Vec<&'static str>,
+}
+
+impl Version {
+    pub(crate) fn perform(self) -> Result<(), Failure> {
+        let facts = Facts {
+            version: env!("CARGO_PKG_VERSION"),
+            commit: env!("P2P_FED_COMMIT"),
+            libp2p: env!("P2P_FED_LIBP2P"),
+            features: env!("P2P_FED_FEATURES").split_terminator(' ').collect(),
+        };
+        if self.output.output == Output::Json {
+            return output::print_json(&facts);
+        }
+        let mut table = Table::default();
+        table.row(["p2p-fed".to_owned(), facts.version.to_owned()]);
+        table.row(["commit".to_owned(), facts.commit.to_owned()]);
+        table.row(["libp2p".to_owned(), facts.libp2p.to_owned()]);
+        table.row(["features".to_owned(), facts.features.join(" ")]);
+        output::print(&table.to_string())
+    }
+}
