@@ -116,7 +116,7 @@ impl fmt::Debug for RecordId {
 pub struct Forged;
 
 /// A well-formed record whose signature was not looked at yet: cheap enough to find out that it is old news.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Unverified {
     record: Record,
     id: RecordId,
@@ -124,7 +124,7 @@ pub struct Unverified {
 }
 
 /// A record and its owner's signature.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SignedRecord {
     record: Arc<Record>,
     id: RecordId,
@@ -211,6 +211,18 @@ impl SignedRecord {
     /// Its place among the records of its owner: the greater one is the newer.
     pub(crate) fn rank(&self) -> (u64, RecordId) {
         (self.record.seq, self.id)
+    }
+}
+
+impl fmt::Debug for Unverified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unverified").field("id", &self.id).field("record", &self.record).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SignedRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignedRecord").field("id", &self.id).field("record", &self.record).finish_non_exhaustive()
     }
 }
 

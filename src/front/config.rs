@@ -22,7 +22,7 @@ pub struct Config {
     /// clients that are gone within two minutes and the connection to the worker finds dead workers in seconds.
     pub idle_timeout: Duration,
     /// Client connections at once. When all are taken, new ones wait in the kernel's queue. Default 16 384: each takes one
-    /// file descriptor and some 30 KiB while it speaks HTTP.
+    /// file descriptor and its buffers.
     pub max_connections: usize,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! HTTP/1 begins with a method that we know, a space, and the first byte of a request target. Whatever can't become that
 //! any more is opaque: TLS, SSH, HTTP/2 with prior knowledge, a database. It is one byte that usually decides, and never
-//! more than [`LONGEST`]. Nothing that was read is lost: the caller replays it.
+//! more than twelve. Nothing that was read is lost: the caller replays it.
 //!
 //! A client may also say nothing, because its server speaks first (SMTP, MySQL). It is opaque after a silence that the
 //! caller chooses. A client that stops in the middle of what may become a method gets longer, since that is a person at a
@@ -47,9 +47,6 @@ const METHODS: [&str; 28] = [
     "MKCALENDAR",
     "CHECKOUT",
 ];
-
-/// Bytes after which the decision is made at the latest: the longest method, a space and one more.
-const LONGEST: usize = 12;
 
 /// Bytes read ahead at most; usually the client's first segment.
 const AHEAD: usize = 1024;
@@ -107,6 +104,9 @@ mod tests {
     use tokio::io::{AsyncWriteExt, duplex};
 
     use super::*;
+
+    /// Bytes after which the decision is made at the latest: the longest method, a space and one more.
+    const LONGEST: usize = 12;
 
     #[test]
     fn http_is_told_by_method_and_target() {

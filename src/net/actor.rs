@@ -28,25 +28,22 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Acceptance, Command, Config, Dht, Error, Frame, Peer, Peers, Receipt, SYNC, Streams, TUNNEL, Transport,
+    Acceptance, Command, Config, Dht, Error, Frame, Peers, Receipt, SYNC, Streams, TUNNEL,
     admission::{Admission, Credentials, Standing, Strangers},
-    behaviour::{Behaviour, BehaviourEvent, MemberBehaviourEvent, Topics, topic_scores},
+    behaviour::{Behaviour, BehaviourEvent, MemberBehaviourEvent},
     complaint,
+    connections::Connections,
     dialer::{Dialer, Source, Target},
     listen, mdns, node_of,
-    peers::Rtt,
     rendezvous::{Rendezvous, Step},
     streams::{self, Inbound},
+    topics::Topics,
     transport,
 };
-use crate::{identity::Identity, ledger::NodeId, token::Token};
+use crate::{identity::Identity, token::Token};
 
 /// How often epochs are looked at. A topic is subscribed a whole window early, so a second late costs nothing.
 const TICK: Duration = Duration::from_secs(1);
-
-/// Pings in a row without an answer after which a connection is given up. One makes the peer unresponsive, and it gets no
-/// work; the connection is kept a little longer, because a machine that was merely frozen goes on with it.
-const SILENT_PINGS: u32 = 3;
 
 /// Closing connections in good order may take this long.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
@@ -62,15 +59,6 @@ const DHT_SILENCE: Duration = Duration::from_secs(20);
 
 /// Streams that a peer may be negotiating on one connection; more would be reset, so it is as high as their number can be.
 const NEGOTIATING: usize = 4096;
-
-/// Where the public DHT is entered: the entry points that its operators publish, which edgevpn and LocalAI use as well.
-const PUBLIC_DHT: [&str; 5] = [
-    "/dnsaddr/bootstrap.libp2p.io/p2p/QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN",
-    "/dnsaddr/bootstrap.libp2p.io/p2p/QmQCU2EcMqAqQPR2i9bChDtGNJchTbq5TbXJJ16u19uLTa",
-    "/dnsaddr/bootstrap.libp2p.io/p2p/QmbLHAnMoJPWSCR5Zhtx6BHJX9KiKNN6tpvbUcqanj75Nb",
-    "/dnsaddr/bootstrap.libp2p.io/p2p/QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt",
-    "/ip4/104.131.131.82/tcp/4001/p2p/QmaCpDMGvV2BGHeYERUEnRQAwe3N8SzbUtfsmvsqQLuvuJ",
-];
 
 /// A bound actor and its outlets.
 pub(super) struct Bound {
@@ -93,10 +81,7 @@ pub(super) struct Actor {
     dials: HashMap<ConnectionId, Target>,
     rendezvous: Option<Rendezvous>,
     topics: Topics,
-    subscribed: Vec<String>,
-    publishing: Option<gossipsub::IdentTopic>,
-    connections: BTreeMap<NodeId, Vec<Connection>>,
-    connection_count: u64,
+    connections: Connections,
     listed: BTreeSet<PeerId>,
     complaints: BTreeMap<Target, (String, Instant)>,
     clock_told: bool,
@@ -105,7 +90,6 @@ pub(super) struct Actor {
     commands: mpsc::Receiver<Command>,
     frames: mpsc::Sender<Frame>,
     frames_dropped: u64,
-    peers: watch::Sender<Arc<Peers>>,
     addresses: watch::Sender<Vec<Multiaddr>>,
     mdns: Option<Mdns>,
     cancel: CancellationToken,
@@ -114,17 +98,6 @@ pub(super) struct Actor {
 struct Mdns {
     found: mpsc::Receiver<mdns::Discovered>,
     task: JoinHandle<()>,
-}
-
-/// One connection to a member, newest last.
-struct Connection {
-    id: ConnectionId,
-    number: u64,
-    address: Multiaddr,
-    clock_ahead_ms: i64,
-    rtt: Rtt,
-    /// Pings in a row that nobody answered.
-    silent: u32,
 }
 
 impl Actor {
@@ -144,13 +117,13 @@ impl Actor {
         let admission = Admission::new(credentials, local, strangers);
         let (behaviour, streams, [tunnels, syncs]) = streams::Streams::new([TUNNEL, SYNC]);
         let topics = Topics::default();
-        let behaviour = Behaviour::new(&keypair, config.dht, admission.clone(), behaviour, topics.clone())?;
+        let behaviour = Behaviour::new(&keypair, config.dht, admission.clone(), behaviour, topics.allowed())?;
         let swarm_config = libp2p::swarm::Config::with_tokio_executor()
             .with_max_negotiating_inbound_streams(NEGOTIATING)
             .with_substream_upgrade_protocol_override(libp2p::core::upgrade::Version::V1Lazy);
         let mut swarm = Swarm::new(transport::build(&keypair, &admission)?, behaviour, local, swarm_config);
         let bound = listen::bind(&mut swarm, &config).await?;
-        let (peers, peers_seen) = watch::channel(Arc::default());
+        let (connections, peers) = Connections::new();
         let (addresses, addresses_seen) = watch::channel(bound);
         let mdns = match config.mdns {
             true => Some(spawn_mdns(&token, local, addresses_seen.clone(), config.mdns_port, &cancel)?),
@@ -166,10 +139,7 @@ impl Actor {
             started,
             dials: HashMap::new(),
             topics,
-            subscribed: Vec::new(),
-            publishing: None,
-            connections: BTreeMap::new(),
-            connection_count: 0,
+            connections,
             listed: BTreeSet::new(),
             complaints: BTreeMap::new(),
             clock_told: false,
@@ -177,7 +147,6 @@ impl Actor {
             commands,
             frames,
             frames_dropped: 0,
-            peers,
             addresses,
             mdns,
             cancel,
@@ -185,24 +154,13 @@ impl Actor {
         };
         actor.enter();
         actor.addresses_changed();
-        Ok(Bound { actor, streams, tunnels, syncs, peers: peers_seen, addresses: addresses_seen })
+        Ok(Bound { actor, streams, tunnels, syncs, peers, addresses: addresses_seen })
     }
 
     /// Sets out for the bootstrap peers and the DHT.
     fn enter(&mut self) {
         for address in self.config.peers.clone() {
             self.dialer.bootstrap(Duration::ZERO, address);
-        }
-        if self.config.dht == Dht::Public
-            && let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut()
-        {
-            for text in PUBLIC_DHT {
-                if let Ok(mut address) = text.parse::<Multiaddr>()
-                    && let Some(Protocol::P2p(peer)) = address.pop()
-                {
-                    kademlia.add_address(&peer, address);
-                }
-            }
         }
         self.tick();
     }
@@ -262,7 +220,7 @@ impl Actor {
     fn on_command(&mut self, command: Command) {
         match command {
             Command::Publish(bytes) => {
-                let Some(topic) = self.publishing.clone() else { return };
+                let Some(topic) = self.topics.current() else { return };
                 match self.swarm.behaviour_mut().members.gossip.publish(topic, bytes) {
                     // Alone, or said already: sync tells whoever comes.
                     Ok(_)
@@ -310,7 +268,7 @@ impl Actor {
 
     fn tick(&mut self) {
         let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.turn_topics(unix_s);
+        self.topics.turn(&mut self.swarm.behaviour_mut().members.gossip, &self.token, unix_s);
         self.tell_of_silent_dht();
         let now = self.now();
         let accompanied = !self.connections.is_empty();
@@ -339,32 +297,6 @@ impl Actor {
                 "no server of the public DHT answers; without internet use --no-dht, and --peer where mDNS does not reach"
             );
         }
-    }
-
-    /// Follows the windows of the gossip topic: subscribed to the previous, the current and the next; published under the
-    /// current; subscriptions of peers accepted one window further, for those whose clocks are ahead.
-    fn turn_topics(&mut self, unix_s: u64) {
-        let windows = self.token.gossip_topics(unix_s);
-        let wanted: Vec<String> = windows.iter().cloned().collect();
-        if wanted == self.subscribed {
-            return;
-        }
-        let ahead = self.token.gossip_topics(self.token.gossip_epochs().next_change(unix_s)).next;
-        let hash = |text: &String| gossipsub::IdentTopic::new(text.as_str()).hash();
-        self.topics.allow(wanted.iter().chain([&ahead]).map(hash));
-        let gossip = &mut self.swarm.behaviour_mut().members.gossip;
-        for old in self.subscribed.iter().filter(|old| !wanted.contains(old)) {
-            gossip.unsubscribe(&gossipsub::IdentTopic::new(old.as_str()));
-        }
-        for text in &wanted {
-            let topic = gossipsub::IdentTopic::new(text.as_str());
-            // Neither can fail: the topic is allowed, and scoring is on with valid parameters.
-            let subscribed = gossip.subscribe(&topic).is_ok();
-            let scored = gossip.set_topic_params(topic, topic_scores()).is_ok();
-            debug_assert!(subscribed && scored);
-        }
-        self.publishing = Some(gossipsub::IdentTopic::new(windows.current.as_str()));
-        self.subscribed = wanted;
     }
 
     // === the swarm ===
@@ -456,26 +388,10 @@ impl Actor {
     }
 
     fn on_ping(&mut self, ping::Event { peer, connection, result }: ping::Event) {
-        let Some(connection) = node_of(&peer)
-            .and_then(|node| self.connections.get_mut(&node))
-            .and_then(|connections| connections.iter_mut().find(|known| known.id == connection))
-        else {
-            return;
-        };
-        let was = connection.silent;
-        match result {
-            Ok(rtt) => {
-                connection.rtt.set(rtt);
-                connection.silent = 0;
-            }
-            Err(_) => connection.silent += 1,
-        }
-        let (silent, id) = (connection.silent, connection.id);
-        if (was == 0) != (silent == 0) {
-            self.tell_peers();
-        }
-        if silent >= SILENT_PINGS {
-            self.swarm.close_connection(id);
+        if let Some(node) = node_of(&peer)
+            && self.connections.pinged(node, connection, result.ok())
+        {
+            self.swarm.close_connection(connection);
         }
     }
 
@@ -525,33 +441,12 @@ impl Actor {
                 "a peer's clock differs from this one's; discovery tolerates one window of the token: check NTP on both"
             );
         }
-        self.connection_count += 1;
-        let connection = Connection {
-            id,
-            number: self.connection_count,
-            address: endpoint.get_remote_address().clone(),
-            clock_ahead_ms,
-            rtt: Rtt::default(),
-            silent: 0,
-        };
-        self.connections.entry(node).or_default().push(connection);
         tracing::debug!(peer = node.short(), address = %endpoint.get_remote_address(), "member connected");
-        self.tell_peers();
+        self.connections.opened(node, id, endpoint.get_remote_address().clone(), clock_ahead_ms);
     }
 
     fn on_closed(&mut self, peer: PeerId, id: ConnectionId, last: bool) {
-        let node = node_of(&peer);
-        let mut was_member = false;
-        if let Some(node) = node
-            && let Some(connections) = self.connections.get_mut(&node)
-        {
-            was_member = true;
-            connections.retain(|connection| connection.id != id);
-            if connections.is_empty() {
-                self.connections.remove(&node);
-            }
-            self.tell_peers();
-        }
+        let was_member = node_of(&peer).is_some_and(|node| self.connections.closed(node, id));
         if last {
             let now = self.now();
             self.dialer.disconnected(now, peer, was_member);
@@ -562,26 +457,6 @@ impl Actor {
                 rendezvous.hurry(now);
             }
         }
-    }
-
-    fn tell_peers(&self) {
-        let connected = self
-            .connections
-            .iter()
-            .filter_map(|(node, connections)| {
-                let newest = connections.last()?;
-                let peer = Peer {
-                    number: newest.number,
-                    transport: Transport::of(&newest.address),
-                    address: newest.address.clone(),
-                    responsive: connections.iter().any(|connection| connection.silent == 0),
-                    clock_ahead_ms: newest.clock_ahead_ms,
-                    rtt: newest.rtt.clone(),
-                };
-                Some((*node, peer))
-            })
-            .collect();
-        self.peers.send_replace(Arc::new(Peers { connected }));
     }
 
     /// Tells the DHT, mDNS and the layers above where this node listens now.

@@ -17,6 +17,8 @@ mod actor;
 mod admission;
 mod behaviour;
 mod complaint;
+mod connections;
+mod dht;
 mod dialer;
 mod listen;
 pub mod mdns;
@@ -24,6 +26,7 @@ mod members;
 mod peers;
 mod rendezvous;
 mod streams;
+mod topics;
 mod transport;
 
 use std::{io, sync::Arc};

@@ -2,7 +2,12 @@
 //!
 //! Nothing here sleeps to wait for readiness: every wait is for an event, bounded by [`soon`].
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test fails by panicking, and tells figures")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and tells figures"
+)]
 
 mod join;
 mod ledger;

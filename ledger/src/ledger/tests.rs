@@ -324,6 +324,41 @@ fn syncs_are_asked_for_when_due_and_timeouts_move_on() {
 }
 
 #[test]
+fn a_stream_that_did_open_is_not_waited_for() {
+    let mut ledger = ledger(1);
+    give(&mut ledger, 0, Input::PeerUp(node(2)));
+    for session in 0..5 {
+        // The first sync may fall to the other side; then this node's first one is the random one.
+        let due = loop {
+            let due = ledger.poll_timeout().unwrap();
+            ledger.handle_timeout(Moment { mono: due, unix_ms: START_MS });
+            if kinds(&outputs(&mut ledger)) == "open" {
+                break due;
+            }
+        };
+        assert!(due <= Duration::from_secs(6 * (session + 1)), "one in every interval");
+        let now = Moment { mono: due, unix_ms: START_MS };
+        ledger.handle(now, Input::SessionOpened { session, peer: node(2), dialled: true });
+        ledger.handle(now, Input::SessionClosed { session });
+        assert_eq!(kinds(&outputs(&mut ledger)), "send");
+    }
+}
+
+#[test]
+fn a_peer_that_went_down_no_longer_has_a_place_of_its_own() {
+    let config = Config { owners_max: 1, ..CONFIG };
+    let mut ledger = Ledger::new(config, key(1), None, at(0), 1);
+    for n in [9, 2, 3] {
+        give(&mut ledger, 0, Input::PeerUp(node(n)));
+    }
+    assert_eq!(gossip(&mut ledger, 0, 9, tell(&record(2, 5, "a"))).0, Verdict::Accept);
+    assert_eq!(gossip(&mut ledger, 0, 9, tell(&record(3, 5, "a"))).0, Verdict::Ignore, "2 is connected");
+    give(&mut ledger, 1, Input::PeerDown(node(2)));
+    assert_eq!(gossip(&mut ledger, 1, 9, tell(&record(3, 5, "a"))).0, Verdict::Accept);
+    assert_eq!((ledger.owners(), ledger.counters().refused_full), (1, 1));
+}
+
+#[test]
 fn workers_of_a_view_are_the_fresh_ones() {
     let mut ledger = ledger(1);
     give(&mut ledger, 0, Input::PeerUp(node(9)));

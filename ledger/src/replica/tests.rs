@@ -220,8 +220,8 @@ fn forgeries_do_not_use_up_an_owners_pace() {
 fn when_full_strangers_give_way_to_peers_the_newest_first() {
     let mut replica = with(Config { owners_max: 4, ..CONFIG });
     replica.publish(signed(0, 1, "me"));
-    replica.connect(node(1));
     (1..4).for_each(|n| assert_eq!(hear(&mut replica, 0, &signed(n, 5, "a")), NEW));
+    replica.connect(node(1));
     replica.disconnect(&node(1));
     assert_eq!(hear(&mut replica, 0, &signed(4, 5, "a")), Outcome::Refused(Refusal::Full));
     assert_eq!(hear(&mut replica, 0, &signed(2, 6, "b")), NEW, "who is held may go on changing");
@@ -240,6 +240,17 @@ fn when_full_strangers_give_way_to_peers_the_newest_first() {
     assert!(replica.get(&node(0)).is_some(), "this node itself never goes");
     assert_eq!(replica.owners(), 4);
     assert_eq!(hear(&mut replica, 0, &signed(3, 5, "a")), Outcome::Known, "who went left a floor");
+}
+
+#[test]
+fn who_was_connected_when_it_arrived_stays_before_who_never_was() {
+    let mut replica = with(Config { owners_max: 2, ..CONFIG });
+    replica.connect(node(2));
+    (1..3).for_each(|n| assert_eq!(hear(&mut replica, 0, &signed(n, 5, "a")), NEW));
+    replica.disconnect(&node(2));
+    replica.connect(node(3));
+    assert_eq!(hear(&mut replica, 0, &signed(3, 5, "a")), NEW);
+    assert!(replica.get(&node(1)).is_none() && replica.get(&node(2)).is_some());
 }
 
 #[test]

@@ -50,10 +50,6 @@ impl Answer {
         Self { status: StatusCode::GATEWAY_TIMEOUT, kind: "gateway_timeout", message, close: false }
     }
 
-    pub(super) fn status(&self) -> StatusCode {
-        self.status
-    }
-
     pub(super) fn into_response(self, form: Form) -> Response<Body> {
         let (content_type, text) = match form {
             Form::Text => ("text/plain; charset=utf-8", self.message + "\n"),

@@ -100,12 +100,9 @@ impl Framing {
         match self.place {
             Place::ChunkSize => self.place = chunk(line),
             Place::Trailers if line.is_empty() => self.place = Place::Head,
-            Place::Head if line.is_empty() => {
-                // Empty lines before a request are skipped (RFC 9112 §2.2).
-                if self.head.request_line {
-                    self.end_head();
-                }
-            }
+            Place::Head if line.is_empty() && self.head.request_line => self.end_head(),
+            // Empty lines before a request are skipped (RFC 9112 §2.2).
+            Place::Head if line.is_empty() => {}
             Place::Head if !self.head.request_line => self.head.request_line = true,
             Place::Head => self.head.field(line),
             _ => {}

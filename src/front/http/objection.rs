@@ -71,13 +71,14 @@ fn has_good_host(version: Version, headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::front::http::answer::Form;
 
     fn refused(method: &str, target: &str, headers: &[(&str, &str)]) -> Option<u16> {
         let mut request = Request::builder().method(method).uri(target);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        objection(&request.body(()).unwrap()).map(|answer| answer.status().as_u16())
+        objection(&request.body(()).unwrap()).map(|answer| answer.into_response(Form::Text).status().as_u16())
     }
 
     const HOST: (&str, &str) = ("host", "a.example:8080");

@@ -21,7 +21,7 @@ use super::{
     forward::{Abandoned, Forward, Forwarded},
     objection::{ambiguous, objection},
     upgrade::Bridge,
-    wire::{Ambiguous, Wire},
+    wire::{Ambiguous, Patience, Wire},
 };
 use crate::front::{
     client::{Client, Reset},
@@ -55,7 +55,7 @@ pub(in crate::front) async fn serve(shared: &Arc<Shared>, client: Client, cut: &
         requests: AtomicU64::new(0),
         bridge: Mutex::new(None),
     });
-    let wire = Wire::new(client, session.ambiguous.clone());
+    let wire = Wire::new(client, session.ambiguous.clone(), Patience::default());
     let service = {
         let session = Arc::clone(&session);
         service_fn(move |request| {

@@ -121,7 +121,7 @@ impl Body for Upload {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.source.length.clone()
+        self.source.length
     }
 }
 

@@ -16,14 +16,23 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::framing::Framing;
 use crate::front::{client::Client, stall::Stall};
 
-/// How long a client may take for one request head, from its first byte on. Guards against heads that trickle in.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For one whole request head, from its first byte on. Guards against heads that trickle in.
+    pub(super) head: Duration,
+    /// For more of a body that we are ready to take.
+    pub(super) body: Duration,
+    /// For it to take more of a response that is ready.
+    pub(super) write: Duration,
+}
 
-/// How long a client may send nothing of a body that we wait for, as nginx's `client_body_timeout`.
-const BODY_GAP: Duration = Duration::from_secs(60);
-
-/// How long a client may take nothing of a response that is ready, as nginx's `send_timeout`.
-const WRITE_GAP: Duration = Duration::from_secs(60);
+impl Default for Patience {
+    /// As nginx: `client_body_timeout` and `send_timeout` are 60 s there; a head fits into one segment and gets 10 s.
+    fn default() -> Self {
+        Self { head: Duration::from_secs(10), body: Duration::from_secs(60), write: Duration::from_secs(60) }
+    }
+}
 
 /// Which request of a connection was ambiguously framed, if any: counted from one, zero for none.
 #[derive(Clone, Debug, Default)]
@@ -40,15 +49,16 @@ pub(super) struct Wire {
     client: Client,
     framing: Framing,
     ambiguous: Ambiguous,
+    patience: Patience,
     head: Stall,
     body: Stall,
     write: Stall,
 }
 
 impl Wire {
-    pub(super) fn new(client: Client, ambiguous: Ambiguous) -> Self {
+    pub(super) fn new(client: Client, ambiguous: Ambiguous, patience: Patience) -> Self {
         let (head, body, write) = Default::default();
-        Self { client, framing: Framing::default(), ambiguous, head, body, write }
+        Self { client, framing: Framing::default(), ambiguous, patience, head, body, write }
     }
 
     /// The client, once it speaks something else.
@@ -63,7 +73,7 @@ impl Wire {
                 Poll::Ready(result)
             }
             Poll::Pending => {
-                self.write.poll(cx, WRITE_GAP).map(|()| Err(late("the client took nothing of its response for 60 s")))
+                self.write.poll(cx, self.patience.write).map(|()| Err(late("the client takes nothing of its response")))
             }
         }
     }
@@ -91,10 +101,10 @@ impl AsyncRead for Wire {
                 Poll::Ready(result)
             }
             Poll::Pending if this.framing.is_in_head() => {
-                this.head.poll(cx, HEAD_TIMEOUT).map(|()| Err(late("the request head took longer than 10 s")))
+                this.head.poll(cx, this.patience.head).map(|()| Err(late("the request head takes too long")))
             }
             Poll::Pending if this.framing.is_in_body() => {
-                this.body.poll(cx, BODY_GAP).map(|()| Err(late("the client sent nothing of its request for 60 s")))
+                this.body.poll(cx, this.patience.body).map(|()| Err(late("the client sends nothing of its request")))
             }
             Poll::Pending => Poll::Pending,
         }
@@ -130,5 +140,76 @@ impl AsyncWrite for Wire {
             true => Pin::new(&mut self.client).poll_shutdown(cx),
             false => self.client.poll_close(cx).map(Ok),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(40);
+    const LONG: Duration = Duration::from_secs(3600);
+
+    async fn wired(patience: Patience) -> (TcpStream, Wire) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (tcp, address) = listener.accept().await.unwrap();
+        (client, Wire::new(Client::new(tcp, address), Ambiguous::default(), patience))
+    }
+
+    #[tokio::test]
+    async fn a_head_that_trickles_in_ends_however_steadily_it_comes() {
+        let (mut client, mut wire) = wired(Patience { head: SHORT, body: LONG, write: LONG }).await;
+        let trickling = async {
+            loop {
+                client.write_all(b"x").await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let reading = async {
+            let mut byte = [0];
+            loop {
+                if let Err(error) = wire.read_exact(&mut byte).await {
+                    break error;
+                }
+            }
+        };
+        let error = tokio::select! {
+            error = reading => error,
+            () = trickling => unreachable!(),
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stops_ends_and_a_quiet_client_between_requests_does_not() {
+        let patience = Patience { head: LONG, body: SHORT, write: LONG };
+        let (mut client, mut wire) = wired(patience).await;
+        client.write_all(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\na").await.unwrap();
+        let mut text = Vec::new();
+        assert_eq!(wire.read_to_end(&mut text).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+
+        let (mut client, mut wire) = wired(patience).await;
+        let request = b"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\na";
+        client.write_all(request).await.unwrap();
+        wire.read_exact(&mut [0; 39]).await.unwrap();
+        assert!(tokio::time::timeout(SHORT * 2, wire.read_u8()).await.is_err(), "at rest nothing is late");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_ends() {
+        let (_client, mut wire) = wired(Patience { head: LONG, body: LONG, write: SHORT }).await;
+        let endless = vec![0; 1 << 20];
+        let error = loop {
+            if let Err(error) = wire.write_all(&endless).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

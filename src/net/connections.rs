@@ -1,0 +1,148 @@
+//! The connections to members, and what is told of them.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use libp2p::{Multiaddr, swarm::ConnectionId};
+use tokio::sync::watch;
+
+use super::{Peer, Peers, Transport, peers::Rtt};
+use crate::ledger::NodeId;
+
+/// Pings in a row without an answer after which a connection is given up. One makes the peer unresponsive, and it gets no
+/// work; the connection is kept a little longer, because a machine that was merely frozen goes on with it.
+const SILENT_PINGS: u32 = 2;
+
+/// All connections to members. Each change is told at once, as a new [`Peers`].
+#[derive(Debug)]
+pub(super) struct Connections {
+    /// Newest last, never empty.
+    by_node: BTreeMap<NodeId, Vec<Connection>>,
+    count: u64,
+    told: watch::Sender<Arc<Peers>>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    id: ConnectionId,
+    number: u64,
+    address: Multiaddr,
+    clock_ahead_ms: i64,
+    rtt: Rtt,
+    /// Pings in a row that nobody answered.
+    silent: u32,
+}
+
+impl Connections {
+    pub(super) fn new() -> (Self, watch::Receiver<Arc<Peers>>) {
+        let (told, peers) = watch::channel(Arc::default());
+        (Self { by_node: BTreeMap::new(), count: 0, told }, peers)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_node.is_empty()
+    }
+
+    pub(super) fn opened(&mut self, node: NodeId, id: ConnectionId, address: Multiaddr, clock_ahead_ms: i64) {
+        self.count += 1;
+        let connection = Connection { id, number: self.count, address, clock_ahead_ms, rtt: Rtt::default(), silent: 0 };
+        self.by_node.entry(node).or_default().push(connection);
+        self.tell();
+    }
+
+    /// Whether it was one to a member.
+    pub(super) fn closed(&mut self, node: NodeId, id: ConnectionId) -> bool {
+        let Some(connections) = self.by_node.get_mut(&node) else { return false };
+        connections.retain(|connection| connection.id != id);
+        if connections.is_empty() {
+            self.by_node.remove(&node);
+        }
+        self.tell();
+        true
+    }
+
+    /// A ping ended, with a round trip or without. Whether the connection is to be given up.
+    pub(super) fn pinged(&mut self, node: NodeId, id: ConnectionId, answer: Option<Duration>) -> bool {
+        let Some(connection) = self
+            .by_node
+            .get_mut(&node)
+            .and_then(|connections| connections.iter_mut().find(|connection| connection.id == id))
+        else {
+            return false;
+        };
+        let was_silent = connection.silent > 0;
+        match answer {
+            Some(rtt) => {
+                connection.rtt.set(rtt);
+                connection.silent = 0;
+            }
+            None => connection.silent += 1,
+        }
+        let silent = connection.silent;
+        if was_silent != (silent > 0) {
+            self.tell();
+        }
+        silent >= SILENT_PINGS
+    }
+
+    fn tell(&self) {
+        let peer = |connections: &Vec<Connection>| {
+            let newest = connections.last()?;
+            Some(Peer {
+                number: newest.number,
+                transport: Transport::of(&newest.address),
+                address: newest.address.clone(),
+                responsive: connections.iter().any(|connection| connection.silent == 0),
+                clock_ahead_ms: newest.clock_ahead_ms,
+                rtt: newest.rtt.clone(),
+            })
+        };
+        let connected = self.by_node.iter().filter_map(|(node, connections)| Some((*node, peer(connections)?)));
+        self.told.send_replace(Arc::new(Peers { connected: connected.collect() }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: NodeId = NodeId::from_bytes([7; 32]);
+
+    fn address() -> Multiaddr {
+        "/ip4/192.0.2.1/tcp/1".parse().unwrap()
+    }
+
+    #[test]
+    fn a_flap_shows_as_a_new_number() {
+        let (mut connections, peers) = Connections::new();
+        connections.opened(NODE, ConnectionId::new_unchecked(1), address(), 0);
+        let first = peers.borrow().connected[&NODE].number;
+        assert!(connections.closed(NODE, ConnectionId::new_unchecked(1)));
+        assert!(peers.borrow().connected.is_empty());
+        connections.opened(NODE, ConnectionId::new_unchecked(2), address(), 0);
+        assert!(peers.borrow().connected[&NODE].number > first);
+    }
+
+    #[test]
+    fn a_silent_peer_is_told_at_once_and_given_up_at_the_second_ping() {
+        let (mut connections, peers) = Connections::new();
+        let id = ConnectionId::new_unchecked(1);
+        connections.opened(NODE, id, address(), 0);
+        assert!(!connections.pinged(NODE, id, Some(Duration::from_millis(3))));
+        assert_eq!(peers.borrow().connected[&NODE].rtt(), Some(Duration::from_millis(3)));
+        assert!(!connections.pinged(NODE, id, None));
+        assert!(!peers.borrow().connected[&NODE].responsive);
+        assert!(!connections.pinged(NODE, id, Some(Duration::from_millis(3))), "it is back");
+        assert!(peers.borrow().connected[&NODE].responsive);
+        assert!(!connections.pinged(NODE, id, None));
+        assert!(connections.pinged(NODE, id, None));
+    }
+
+    #[test]
+    fn a_second_connection_keeps_a_peer_whose_first_one_ends() {
+        let (mut connections, peers) = Connections::new();
+        connections.opened(NODE, ConnectionId::new_unchecked(1), address(), 0);
+        connections.opened(NODE, ConnectionId::new_unchecked(2), address(), 0);
+        connections.closed(NODE, ConnectionId::new_unchecked(1));
+        assert!(peers.borrow().connected.contains_key(&NODE));
+    }
+}

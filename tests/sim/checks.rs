@@ -1,0 +1,179 @@
+//! What must hold. The numbers are those of the invariants in the documentation.
+
+use std::collections::BTreeMap;
+
+use p2p_fed_ledger::{Ledger, NodeId, Offence, RECORD_MAX, Statement, Unverified};
+
+use crate::{node::Node, world::World};
+
+type Result = std::result::Result<(), String>;
+
+/// Sessions that a ledger may have at once.
+const SESSIONS_MAX: usize = 64;
+
+fn alive(world: &World) -> impl Iterator<Item = (&Node, &Ledger)> {
+    world.nodes.iter().filter_map(|node| Some((node, node.ledger.as_ref()?)))
+}
+
+fn hold(condition: bool, reason: impl FnOnce() -> String) -> Result {
+    if condition { Ok(()) } else { Err(reason()) }
+}
+
+// --- held after every step that could break them ---
+
+/// I2: every record in the view was signed by its owner. I3: no number ever goes back.
+pub(crate) fn view_is_sound(world: &mut World, node: usize) -> Result {
+    let Some(ledger) = &world.nodes[node].ledger else { return Ok(()) };
+    let mut numbers = Vec::new();
+    for (owner, entry) in &ledger.view().nodes {
+        let held = ledger.record(owner).ok_or_else(|| format!("{owner:?} is in the view alone"))?;
+        let signed = world.signed.get(owner).is_some_and(|signed| signed.contains(&held.id()));
+        hold(signed, || format!("{owner:?} never signed {:?}", held.record()))?;
+        hold(held.record() == &entry.record, || format!("the view of {owner:?} is not what is held"))?;
+        numbers.push((*owner, entry.record.seq));
+    }
+    for (owner, seq) in numbers {
+        let before = world.nodes[node].highest.insert(owner, seq).unwrap_or_default();
+        hold(before <= seq, || format!("the number of {owner:?} went from {before} to {seq}"))?;
+    }
+    Ok(())
+}
+
+/// I6: what is held is within the quotas.
+pub(crate) fn within_quota(world: &World, node: usize) -> Result {
+    let Some(ledger) = &world.nodes[node].ledger else { return Ok(()) };
+    let config = ledger.config();
+    hold(ledger.owners() <= config.owners_max, || format!("{} owners", ledger.owners()))?;
+    hold(ledger.bytes() <= config.bytes_max + RECORD_MAX, || format!("{} bytes", ledger.bytes()))?;
+    hold(ledger.sessions() <= SESSIONS_MAX, || format!("{} sessions", ledger.sessions()))
+}
+
+/// The number of an own record is on disk before the record leaves.
+pub(crate) fn persisted_first(world: &World, node: usize, payload: &[u8]) -> Result {
+    let node = &world.nodes[node];
+    let Some(Ok(record)) = payload.get(1..).map(Unverified::decode) else { return Ok(()) };
+    let record = record.record();
+    // Its own words come back to a node as evidence only, which is no record.
+    hold(record.owner != node.id || node.disk >= Some(record.seq), || {
+        format!("{:?} says {} with {:?} on disk", node.id, record.seq, node.disk)
+    })
+}
+
+// --- what a scenario asks for ---
+
+/// I4, I10, I13: each node knows of each other node what that says now, and all agree on who is quarantined.
+pub(crate) fn views_agree(world: &World) -> Result {
+    let mut quarantined: BTreeMap<NodeId, (NodeId, bool)> = BTreeMap::new();
+    for (reader, ledger) in alive(world) {
+        let view = ledger.view();
+        for (node, of) in alive(world) {
+            let entry =
+                view.nodes.get(&node.id).ok_or_else(|| format!("{:?} does not know {:?}", reader.id, node.id))?;
+            let own = of.record(&node.id).ok_or("a node that said nothing")?;
+            let same = entry.record.statement == own.record().statement;
+            // A node whose key says two things is outbid at once, but not more than three times a minute.
+            hold(same || world.attackers.contains(&node.id), || {
+                format!("{:?} thinks that {:?} says {:?}", reader.id, node.id, entry.record.statement)
+            })?;
+            hold(entry.fresh, || format!("{:?} thinks that {:?} is gone", reader.id, node.id))?;
+        }
+        for (owner, entry) in view.nodes.iter().filter(|(_, entry)| entry.fresh) {
+            let (first, flag) = quarantined.entry(*owner).or_insert((reader.id, entry.quarantined));
+            hold(*flag == entry.quarantined, || {
+                format!("{first:?} and {:?} differ on the quarantine of {owner:?}", reader.id)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// I4: all fingerprints are equal. Asked for only where nobody renews.
+pub(crate) fn fingerprints_equal(world: &World) -> Result {
+    let mut all = alive(world).map(|(node, ledger)| (node.id, ledger.fingerprint()));
+    let Some((first, fingerprint)) = all.next() else { return Ok(()) };
+    all.try_for_each(|(other, theirs)| hold(fingerprint == theirs, || format!("{first:?} and {other:?} differ")))
+}
+
+/// I9: nobody who is alive is thought to be gone.
+pub(crate) fn nobody_looks_gone(world: &World) -> Result {
+    alive(world).try_for_each(|(reader, ledger)| {
+        let view = ledger.view();
+        alive(world).try_for_each(|(node, _)| {
+            let fresh = view.nodes.get(&node.id).is_some_and(|entry| entry.fresh);
+            hold(fresh, || format!("{:?} thinks that {:?} is gone", reader.id, node.id))
+        })
+    })
+}
+
+/// I14: nodes that are gone are forgotten, and stay so.
+pub(crate) fn the_dead_are_forgotten(world: &World) -> Result {
+    let dead: Vec<_> = world.nodes.iter().filter(|node| node.ledger.is_none()).map(|node| node.id).collect();
+    alive(world).try_for_each(|(reader, ledger)| {
+        let found = dead.iter().find(|dead| ledger.view().nodes.contains_key(dead));
+        hold(found.is_none(), || format!("{:?} still knows {found:?}", reader.id))
+    })
+}
+
+/// What the gone have offered is offered no more.
+pub(crate) fn the_dead_offer_nothing(world: &World) -> Result {
+    let dead: Vec<_> = world.nodes.iter().filter(|node| node.ledger.is_none()).map(|node| node.id).collect();
+    alive(world).try_for_each(|(reader, ledger)| {
+        let view = ledger.view();
+        let offers = |id: &&NodeId| view.nodes.get(id).is_some_and(|entry| !entry.record.statement.services.is_empty());
+        let found = dead.iter().find(offers);
+        hold(found.is_none(), || format!("{:?} still sees offers of {found:?}", reader.id))
+    })
+}
+
+/// I13: those who said two things at once are quarantined at every node.
+pub(crate) fn attackers_are_quarantined(world: &World) -> Result {
+    alive(world).try_for_each(|(reader, ledger)| {
+        let view = ledger.view();
+        world.attackers.iter().try_for_each(|attacker| {
+            let quarantined = view.nodes.get(attacker).is_some_and(|entry| entry.quarantined);
+            hold(quarantined, || format!("{:?} trusts {attacker:?}", reader.id))
+        })
+    })
+}
+
+/// Every attacker was blamed by somebody.
+pub(crate) fn attackers_are_blamed(world: &World) -> Result {
+    let unblamed = world.attackers.iter().find(|attacker| !world.offences.contains_key(attacker));
+    hold(unblamed.is_none(), || format!("nobody blames {unblamed:?}"))
+}
+
+/// Nobody is blamed who only did what the rules ask. A network that stalls is blamed on its messenger.
+pub(crate) fn only_attackers_are_blamed(world: &World) -> Result {
+    for (peer, offences) in world.offences.iter().filter(|(peer, _)| !world.attackers.contains(peer)) {
+        let unfair = offences.keys().find(|offence| **offence != Offence::Stalled);
+        hold(unfair.is_none(), || format!("{peer:?} is blamed: {offences:?}"))?;
+    }
+    Ok(())
+}
+
+/// I10: what everybody holds of a node is what it says in this life, under a number not below any that survives.
+pub(crate) fn nobody_is_outnumbered_by_its_past(world: &World) -> Result {
+    for (node, of) in alive(world) {
+        let own = of.record(&node.id).ok_or("a node that said nothing")?.record();
+        for (reader, ledger) in alive(world) {
+            let held = ledger.record(&node.id).map(|record| record.record().seq);
+            hold(held <= Some(own.seq), || {
+                format!("{:?} holds {held:?} of {:?}, which is at {}", reader.id, node.id, own.seq)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+/// The name is said by the node that has it.
+pub(crate) fn everybody_offers_web(world: &World) -> Result {
+    let offered = |statement: &Statement| statement.services.iter().any(|service| service.name == "web");
+    let count = alive(world).count();
+    alive(world).try_for_each(|(reader, ledger)| {
+        let view = ledger.view();
+        hold(
+            view.nodes.values().filter(|entry| entry.fresh && offered(&entry.record.statement)).count() == count,
+            || format!("{:?} does not see web everywhere", reader.id),
+        )
+    })
+}
