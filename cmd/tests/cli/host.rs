@@ -150,8 +150,8 @@ impl Said {
             assert!(complaint.contains(part), "{part:?} in {complaint:?}");
         }
         // Whatever stands before the complaint are log lines.
-        let is_log = |line: &&str| ["DBG", "INF", "WRN", "ERR"].iter().any(|level| line.contains(level));
-        assert!(lines.iter().rev().skip(1).all(|line| is_log(&line)), "{self:?}");
+        let is_log = |line: &str| ["DBG", "INF", "WRN", "ERR"].iter().any(|level| line.contains(level));
+        assert!(lines.iter().rev().skip(1).all(|line| is_log(line)), "{self:?}");
     }
 }
 
