@@ -49,8 +49,8 @@ e2e: build peers ## the release binary with real servers and clients
 	P2P_FED_BIN="$(CURDIR)/$(BIN)" PEERS_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
 		$(CARGO) test --locked --package p2p-fed-cli --test e2e --features e2e
 
-bench: build peers ## throughput, requests and latency, as ratios to a direct connection and a plain relay
-	$(CARGO) run --release --locked --package p2p-fed-cli --example bench -- --bin $(BIN)
+bench: build ## throughput, requests and latency, against none and a plain relay: make bench ARGS=--quick
+	$(CARGO) run --release --locked --package p2p-fed-cli --example bench -- --bin $(BIN) $(ARGS)
 
 install: ## install the binary for this user
 	$(CARGO) install --locked --path cmd
