@@ -6,8 +6,20 @@ use serde_json::Value;
 
 use crate::host::{Host, Said};
 
-const COMMANDS: [&str; 11] =
-    ["token", "expose", "serve", "run", "status", "peers", "services", "ledger", "completions", "man", "version"];
+const COMMANDS: [&str; 12] = [
+    "token",
+    "expose",
+    "serve",
+    "run",
+    "status",
+    "peers",
+    "services",
+    "ledger",
+    "demo",
+    "completions",
+    "man",
+    "version",
+];
 
 #[test]
 fn every_command_has_an_example() {
