@@ -2,7 +2,7 @@
 
 use ed25519_dalek::SigningKey;
 
-use super::*;
+use super::{digest::Lack, *};
 use crate::{NetworkId, Service, Statement, record::TTL_MIN};
 
 const CONFIG: Config = Config::new(NetworkId([0; 16]), 3);
