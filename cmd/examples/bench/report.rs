@@ -109,7 +109,7 @@ impl Report {
         }
         writeln!(
             out,
-            "\n{:<24} {:>19} {:>19} {:>19}  {:>9} {:>8}",
+            "\n{:<24} {:>20} {:>20} {:>20}  {:>9} {:>8}",
             "", "direct", "relay, 2 hops", "p2p-fed", "of direct", "of relay"
         )?;
         for figure in Measurement::ALL.into_iter().flat_map(Measurement::figures) {
@@ -131,16 +131,16 @@ impl Report {
     fn print_values(&self, out: &mut impl Write, figure: &Figure) -> io::Result<()> {
         write!(out, "{:<24}", format!("{}, {}", figure.title, figure.unit))?;
         for path in Path::ALL {
-            write!(out, " {:>19}", cell(Summary::of(&self.measured(figure, path))))?;
+            write!(out, " {:>20}", cell(Summary::of(&self.measured(figure, path))))?;
         }
         let of = |other| ratio(self.compared(figure, Path::P2pFed, other, |value, other| value / other));
         writeln!(out, "  {:>9} {:>8}", of(Path::Direct), of(Path::Relay))
     }
 
     fn print_added(&self, out: &mut impl Write, figure: &Figure) -> io::Result<()> {
-        write!(out, "{:<24} {:>19}", "  added", "")?;
+        write!(out, "{:<24} {:>20}", "  added", "")?;
         for path in [Path::Relay, Path::P2pFed] {
-            write!(out, " {:>19}", cell(self.added(figure, path)))?;
+            write!(out, " {:>20}", cell(self.added(figure, path)))?;
         }
         // Of the medians: what a relay adds in one round may be nothing, or less.
         let of_relay = self.added(figure, Path::P2pFed).zip(self.added(figure, Path::Relay));

@@ -31,16 +31,16 @@ use clap::Args;
 use event::Event;
 use load::Load;
 use network::Network;
+use p2p_fed::{config::LogSettings, telemetry};
 use tally::Tally;
 use teller::{Style, Teller};
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 
 use crate::{
+    cli::LogFlags,
     exit::Failure,
     output::{Output, OutputFlags},
+    signals::Signals,
 };
 
 /// Requests sent at once: ten for each worker.
@@ -52,11 +52,13 @@ const VICTIM: &str = "demo-2";
 /// How long requests go on in each state of the network: long enough for some hundreds.
 const WHILE: Duration = Duration::from_millis(1500);
 
-/// Show the main job at work: a front, three workers, a failover, in this process
+/// Show the main job at work: a front, three workers, a failover; needs no network, touches no other node
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  p2p-fed demo\n  p2p-fed demo --once -o json")]
+#[command(
+    after_help = "Examples:\n  p2p-fed demo\n  p2p-fed demo --once -o json | jq -c 'select(.event == \"answered\")'"
+)]
 pub(crate) struct Demo {
-    /// End with the show instead of staying up to be tried
+    /// End after the show, instead of staying for you to try
     #[arg(long)]
     once: bool,
 
@@ -65,58 +67,51 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    /// Runs the demo: to the end of the show with `--once`, else until it is interrupted. Nothing is left behind.
-    ///
-    /// # Errors
-    /// Something did not go as promised, or it was interrupted before the end of the show.
-    pub(crate) async fn perform(self) -> Result<(), Failure> {
-        match run(self.once, self.output.output).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Failure::Interrupted("interrupted in the middle of the show")),
-            Err(error) => match error.downcast_ref::<io::Error>() {
-                Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Closed),
-                _ => Err(Failure::run(format_args!("{error:#}"))),
-            },
+    /// Runs it: to the end of the show with `--once`, else until it is interrupted. Nothing is left behind in any case.
+    pub(crate) async fn perform(self, log: &LogFlags) -> Result<(), Failure> {
+        // A worker that is killed makes nodes warn, and here that is the plan.
+        let quiet = LogSettings { level: Some("error".to_owned()), format: None };
+        telemetry::init(&log.settings().over(quiet).resolve())?;
+        let mut signals =
+            Signals::listen().map_err(|error| Failure::run(format_args!("cannot listen to signals: {error}")))?;
+        let stdout = io::stdout();
+        let style = match self.output.output {
+            Output::Json => Style::Json,
+            Output::Text if stdout.is_terminal() && wants_colour() => Style::Colour,
+            Output::Text => Style::Plain,
+        };
+
+        let mut show = Show { teller: Teller::new(stdout, style), started: Instant::now(), step: 0 };
+        let network = tokio::select! {
+            network = Box::pin(show.run()) => network.map_err(failure)?,
+            () = signals.stop() => return Err(Failure::Interrupted("the demo was interrupted")),
+        };
+        if !self.once {
+            show.invite(&network).map_err(failure)?;
+            tokio::select! {
+                error = network.failed() => return Err(error.into()),
+                () = signals.stop() => {}
+            }
         }
+        tokio::select! {
+            () = Box::pin(network.stop()) => {}
+            // Who asks twice does not want to wait.
+            () = signals.stop() => {}
+        }
+        Ok(())
     }
 }
 
-/// Whether the show came to its end.
-async fn run(once: bool, output: Output) -> anyhow::Result<bool> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut interrupted = async || {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    };
-    let stdout = io::stdout();
-    let style = match output {
-        Output::Json => Style::Json,
-        Output::Text if stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()) => {
-            Style::Colour
-        }
-        Output::Text => Style::Plain,
-    };
-    let mut show = Show { teller: Teller::new(stdout, style), started: Instant::now(), step: 0 };
-    let network = tokio::select! {
-        network = Box::pin(show.run()) => network?,
-        () = interrupted() => return Ok(false),
-    };
-    if !once {
-        let (url, socket) = (format!("http://{}/", network.address()?), network.control_socket().display().to_string());
-        show.teller.tell(&Event::Open { url, socket })?;
-        tokio::select! {
-            error = network.failed() => return Err(error.into()),
-            () = interrupted() => {}
-        }
+/// As <https://no-color.org> has it.
+fn wants_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty())
+}
+
+fn failure(error: anyhow::Error) -> Failure {
+    match error.downcast_ref::<io::Error>() {
+        Some(error) if error.kind() == io::ErrorKind::BrokenPipe => Failure::Closed,
+        _ => Failure::run(format_args!("the demo failed: {error:#}")),
     }
-    tokio::select! {
-        () = Box::pin(network.stop()) => {}
-        // Who asks twice does not want to wait.
-        () = interrupted() => {}
-    }
-    Ok(true)
 }
 
 struct Show<W> {
@@ -155,6 +150,12 @@ impl<W: io::Write> Show<W> {
 
         self.teller.tell(&Event::Done { took: self.started.elapsed() })?;
         Ok(network)
+    }
+
+    /// Leaves the network to the user.
+    fn invite(&mut self, network: &Network) -> anyhow::Result<()> {
+        let (url, socket) = (format!("http://{}/", network.address()?), network.control_socket().display().to_string());
+        Ok(self.teller.tell(&Event::Open { url, socket })?)
     }
 
     fn introduce(&mut self, network: &Network) -> anyhow::Result<()> {
