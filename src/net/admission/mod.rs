@@ -82,7 +82,7 @@ pub enum Error {
     /// The peer ended the exchange: it holds another token, or it has too many connections waiting.
     #[error("the peer hung up during admission; it may hold another token")]
     HungUp,
-    /// Nothing within [`LIMIT`].
+    /// Nothing within five seconds.
     #[error("the peer did not prove the token within {} s", LIMIT.as_secs())]
     TimedOut,
     /// Too many unproven connections at once.
