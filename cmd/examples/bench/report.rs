@@ -143,9 +143,10 @@ impl Report {
         for path in [Path::Relay, Path::P2pFed] {
             write!(out, " {:>20}", cell(self.added(figure, path)))?;
         }
-        // Of the medians: what a relay adds in one round may be nothing, or less.
+        // Of the medians, and only where both are something: on a busy machine noise may be more than what is added.
         let of_relay = self.added(figure, Path::P2pFed).zip(self.added(figure, Path::Relay));
-        let of_relay = of_relay.map(|(own, relay)| own.median / relay.median).filter(|ratio| *ratio > 0.0);
+        let of_relay = of_relay.filter(|(own, relay)| own.median > 0.0 && relay.median > 0.0);
+        let of_relay = of_relay.map(|(own, relay)| own.median / relay.median);
         writeln!(out, "  {:>9} {:>8}", "", of_relay.map_or_else(String::new, |ratio| format!("{ratio:.2}×")))
     }
 

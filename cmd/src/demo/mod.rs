@@ -200,15 +200,19 @@ impl<W: io::Write> Show<W> {
     async fn kill(&mut self, network: &mut Network, load: &Load) -> anyhow::Result<()> {
         let killed = Instant::now();
         network.kill(VICTIM).await;
-        self.answered("Before, with all three workers".to_owned(), load.cut())?;
+        let missed = async {
+            network.wait_until(VICTIM, false).await?;
+            anyhow::Ok(killed.elapsed())
+        };
+        let (before, after) = tokio::join!(load.cut(), missed);
+        self.answered("Asked while all three worked".to_owned(), before)?;
         self.teller.tell(&Event::Killed { worker: VICTIM.to_owned() })?;
-        network.wait_until(VICTIM, false).await?;
-        self.teller.tell(&Event::Missed { worker: VICTIM.to_owned(), after: killed.elapsed() })?;
+        self.teller.tell(&Event::Missed { worker: VICTIM.to_owned(), after: after? })?;
         tokio::time::sleep(WHILE).await;
-        let tally = load.cut();
-        tally.check()?;
-        self.teller.tell(&Event::Answered { during: format!("Since {VICTIM} was killed"), tally })?;
-        Ok(())
+        let tally = load.cut().await;
+        self.teller
+            .tell(&Event::Answered { during: format!("Asked since {VICTIM} was killed"), tally: tally.clone() })?;
+        tally.check()
     }
 
     /// Starts it again under load; it must get work again.
@@ -219,7 +223,7 @@ impl<W: io::Write> Show<W> {
         self.teller.tell(&Event::Returned { worker: VICTIM.to_owned(), after: started.elapsed() })?;
         tokio::time::sleep(WHILE).await;
         let tally = load.end().await;
-        self.answered(format!("Since {VICTIM} was started again"), tally)
+        self.answered(format!("Asked since {VICTIM} was started again"), tally)
     }
 
     /// Tells who answered.

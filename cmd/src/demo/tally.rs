@@ -42,10 +42,9 @@ impl Tally {
         }
     }
 
-    /// What was counted so far; counting begins anew, of the same workers.
-    pub(super) fn cut(&mut self) -> Self {
-        let next = Self::of(self.answered.keys().map(String::as_str));
-        std::mem::replace(self, next)
+    /// Nothing yet, of the same workers.
+    pub(super) fn emptied(&self) -> Self {
+        Self::of(self.answered.keys().map(String::as_str))
     }
 
     /// Answers in all.
@@ -92,10 +91,9 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_begins_anew_with_the_same_workers() {
+    fn emptied_it_has_the_same_workers() {
         let mut tally = Tally::of(["a", "b"]);
         tally.count(answer("a", 3));
-        assert_eq!(tally.cut().total(), 1);
-        assert_eq!(tally, Tally::of(["a", "b"]));
+        assert_eq!(tally.emptied(), Tally::of(["a", "b"]));
     }
 }
