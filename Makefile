@@ -9,7 +9,7 @@ PEERS      := nginx-light netcat-openbsd curl
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check fmt clippy docs deny test peers unit sim e2e netns bench install clean
+.PHONY: help build demo check fmt clippy docs deny test unit e2e sim peers bench install clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,20 +37,25 @@ deny: target/tools/bin/cargo-deny ## licences, duplicates and sources of the dep
 target/tools/bin/cargo-deny:
 	$(CARGO) install --quiet --locked --root target/tools cargo-deny
 
-test: peers unit e2e ## all tests, installing what they need; under ten minutes on two cores
+# The end-to-end tests run the release binary, and find the peers here.
+E2E := P2P_FED_BIN="$(CURDIR)/$(BIN)" PEERS_PYTHON="$(CURDIR)/$(VENV)/bin/python"
 
-unit: ## unit tests, laws, simulation, whole nodes in process, the binary
-	$(CARGO) test --workspace --locked
+test: build peers ## all tests, installing what they need; under ten minutes on two cores
+	$(E2E) $(CARGO) test --workspace --locked
+
+unit: ## the tests that need no peers: units, laws, simulation, whole nodes in process
+	$(CARGO) test --workspace --locked --lib --bins
+	$(CARGO) test --locked --test node
+	$(CARGO) test --locked --package p2p-fed-ledger
+
+e2e: build peers ## the tests of the release binary with real servers and clients alone
+	$(E2E) $(CARGO) test --locked --package p2p-fed-cli --test e2e
 
 sim: ## the seeded simulation alone, longer: make sim SEEDS=10000
 	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release --locked --package p2p-fed-ledger --test sim
 
-e2e: build peers ## the release binary with real servers and clients
-	P2P_FED_BIN="$(CURDIR)/$(BIN)" PEERS_PYTHON="$(CURDIR)/$(VENV)/bin/python" \
-		$(CARGO) test --locked --package p2p-fed-cli --test e2e --features e2e
-
-bench: build peers ## throughput, requests and latency, as ratios to a direct connection and a plain relay
-	$(CARGO) run --release --locked --package p2p-fed-cli --example bench -- --bin $(BIN)
+bench: build ## throughput, requests and latency, against none and a plain relay: make bench ARGS=--quick
+	$(CARGO) run --release --locked --package p2p-fed-cli --example bench -- --bin $(BIN) $(ARGS)
 
 install: ## install the binary for this user
 	$(CARGO) install --locked --path cmd

@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use p2p_fed::{config::LogSettings, telemetry::Format};
 
 use crate::{
-    ask::AskFlags, completions::Completions, exit::Failure, expose::Expose, man::Manual, output, run::Run,
+    ask::AskFlags, completions::Completions, demo::Demo, exit::Failure, expose::Expose, man::Manual, output, run::Run,
     serve::Serve, token::TokenCommand, token_source::Masked, version::Version,
 };
 
@@ -56,6 +56,7 @@ pub(crate) enum Command {
     /// Ask the node running here for the records it holds
     #[command(after_help = "Example:\n  p2p-fed ledger --node laptop")]
     Ledger(AskFlags),
+    Demo(Demo),
     Completions(Completions),
     Man(Manual),
     Version(Version),

@@ -88,16 +88,36 @@ impl From<clap::Error> for Failure {
         if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
             return Self::Help(text);
         }
-        let is_said = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more information");
-        let said: Vec<_> = text.lines().take_while(is_said).map(str::trim).filter(|line| !line.is_empty()).collect();
-        let said = said.join(" ");
-        Self::Usage(format!("{}; --help explains", said.strip_prefix("error: ").unwrap_or(&said)))
+        Self::Usage(format!("{}; --help explains", first_paragraph(&text)))
     }
+}
+
+/// What is wrong, on one line. Of the tips, those that name something similar help.
+fn first_paragraph(text: &str) -> String {
+    let is_said = |line: &&str| !line.starts_with("Usage:") && !line.starts_with("For more information");
+    let mut said = String::new();
+    for line in text.lines().take_while(is_said).map(str::trim).filter(|line| !line.is_empty()) {
+        match line.strip_prefix("tip: ") {
+            Some(tip) if tip.contains("similar") => said.extend(["; ", tip]),
+            Some(_) => {}
+            None if said.is_empty() => said.push_str(line.strip_prefix("error: ").unwrap_or(line)),
+            None => said.extend([" ", line]),
+        }
+    }
+    said
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_paragraphs_the_first_is_said() {
+        let text = "error: unexpected argument '--polcy' found\n\n  tip: a similar argument exists: '--policy'\n  tip: to pass it as a value, use '--'\n\nUsage: p2p-fed serve\n\nFor more information, try '--help'.\n";
+        assert_eq!(first_paragraph(text), "unexpected argument '--polcy' found; a similar argument exists: '--policy'");
+        let text = "error: the following required arguments were not provided:\n  <SHELL>\n\nUsage: p2p-fed completions <SHELL>\n";
+        assert_eq!(first_paragraph(text), "the following required arguments were not provided: <SHELL>");
+    }
 
     #[test]
     fn a_failure_is_one_line() {

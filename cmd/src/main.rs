@@ -10,6 +10,7 @@
 mod ask;
 mod cli;
 mod completions;
+mod demo;
 mod exit;
 mod expose;
 mod ledger;
@@ -57,6 +58,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Peers(flags) => wait(ask::ask::<Peers>(&flags, &log)),
         Command::Services(flags) => wait(ask::ask::<Services>(&flags, &log)),
         Command::Ledger(flags) => wait(ask::ask::<Ledger>(&flags, &log)),
+        Command::Demo(demo) => wait(demo.perform(&log)),
         Command::Completions(completions) => completions.perform(),
         Command::Man(man) => man.perform(),
         Command::Version(version) => version.perform(),

@@ -16,6 +16,8 @@ use crate::token_source::{FIRST_VARIABLE, Masked};
 /// Starts the program again with the token in its environment, if it was given as an argument. Where the system does not
 /// let it, the token stays visible; a token file is the better way in any case.
 pub(crate) fn hide_token(token: Option<&Masked>) {
+    // An empty one hides nothing, and an empty variable would say nothing.
+    let token = token.filter(|token| !token.expose().is_empty());
     let (Some(token), Ok(program)) = (token, env::current_exe()) else { return };
     let mut arguments = env::args_os();
     let name = arguments.next().unwrap_or_else(|| program.clone().into());

@@ -23,7 +23,7 @@ use crate::{
     after_help = "Examples:\n  p2p-fed token > token && chmod 600 token\n  p2p-fed token show --token-file token"
 )]
 pub(crate) struct TokenCommand {
-    /// Let in edgevpn and LocalAI nodes, which do not prove the token to each other
+    /// Mint for a network that edgevpn and LocalAI nodes may join as well, once p2p-fed speaks to them: it does not yet
     #[arg(long)]
     compat: bool,
 
@@ -94,8 +94,11 @@ fn for_people(token: &Description) -> String {
     let mut say = |key: &str, value: String| table.row([key.to_owned(), value]);
     say("network", token.network.clone());
     say("format", token.format.to_owned());
-    let strict =
-        if token.strict { "yes: every node proves the token" } else { "no: edgevpn and LocalAI nodes take part" };
+    let strict = if token.strict {
+        "yes: every node proves the token"
+    } else {
+        "no: edgevpn and LocalAI nodes may take part, in a version that speaks to them"
+    };
     say("strict", strict.to_owned());
     say("generation", token.generation.to_string());
     say("otp.dht", one_time(&token.dht));

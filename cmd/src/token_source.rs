@@ -82,7 +82,9 @@ pub(crate) fn find(flags: &TokenFlags, configured: Option<&Path>) -> Result<Toke
         if let Some(value) = env::var_os(variable).filter(|value| !value.is_empty()) {
             let text = value.into_string().map(Zeroizing::new);
             let text = text.map_err(|_| Failure::usage(format_args!("the variable {variable} holds no text")))?;
-            return parse(&text, variable);
+            // Ours is also how `--token` arrives: the process started again with it (`title`).
+            let origin = if variable == FIRST_VARIABLE { "--token or P2P_FED_TOKEN" } else { variable };
+            return parse(&text, origin);
         }
     }
     if let Some(path) = configured {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     exit::Failure,
     output::{self, Output, OutputFlags},
-    table::Table,
+    table::{Table, or_dash},
 };
 
 /// Say which version this is, and what is in it.
@@ -40,7 +40,7 @@ impl Version {
         table.row(["p2p-fed".to_owned(), facts.version.to_owned()]);
         table.row(["commit".to_owned(), facts.commit.to_owned()]);
         table.row(["libp2p".to_owned(), facts.libp2p.to_owned()]);
-        table.row(["features".to_owned(), facts.features.join(" ")]);
+        table.row(["features".to_owned(), or_dash((!facts.features.is_empty()).then(|| facts.features.join(" ")))]);
         output::print(&table.to_string())
     }
 }

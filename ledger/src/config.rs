@@ -14,21 +14,21 @@ pub struct Config {
     pub network: NetworkId,
     /// The token's generation; records of others are ignored.
     pub generation: u32,
-    /// How long this node's record counts as fresh at the others after the last one arrived. 60 s to 1 h, whole seconds;
-    /// 240 s. Longer survives longer partitions, shorter hides a node that died silently sooner.
+    /// How long this node's record counts as fresh at the others after the last one arrived. 60 s to 1 h, whole
+    /// seconds; 240 s. Longer survives longer partitions, shorter hides a node that died silently sooner.
     pub ttl: Duration,
     /// How often this node signs its record anew, ± 20 %. 15 s to a third of `ttl`, so that two may be lost; 60 s.
     pub renew_interval: Duration,
-    /// How often this node compares ledgers with one connected peer picked at random, ± 20 %. 1 s to 1 min; 5 s. Shorter
-    /// repairs losses sooner and costs more when idle.
+    /// How often this node compares ledgers with one connected peer picked at random, ± 20 %. 1 s to 1 min; 5 s.
+    /// Shorter repairs losses sooner and costs more when idle.
     pub sync_interval: Duration,
     /// How long a node that is no longer fresh stays in the view, for people to see. 0 to 24 h; 10 min.
     pub forget_after: Duration,
-    /// How far ahead of this node's wall clock a record may be dated when its owner is first seen. 24 h: clocks that are
-    /// off by a time zone or a day still work together.
+    /// How far ahead of this node's wall clock a record may be dated when its owner is first seen. 24 h: clocks that
+    /// are off by a time zone or a day still work together.
     pub issued_ahead_max: Duration,
-    /// How old by this node's wall clock a record may be when its owner is first seen. 24 h: what was captured before is
-    /// refused as a replay.
+    /// How old by this node's wall clock a record may be when its owner is first seen. 24 h: what was captured before
+    /// is refused as a replay.
     pub issued_age_max: Duration,
     /// Nodes in the ledger; 20 000.
     pub owners_max: usize,

@@ -48,8 +48,8 @@ pub enum Input {
 /// Something to be done outside. Outputs are to be executed in order.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// Keep this number for [`Ledger::new`](crate::Ledger::new). It must be durable before the outputs that follow are executed:
-    /// otherwise a crash could make this node use a number twice.
+    /// Keep this number for [`Ledger::new`](crate::Ledger::new). It must be durable before the outputs that follow are
+    /// executed: otherwise a crash could make this node use a number twice.
     Persist {
         /// The number of this node's newest record.
         seq: u64,
@@ -91,8 +91,8 @@ pub enum Output {
     },
     /// A statement was not published: it would not fit. The one before stays.
     Refused(StatementError),
-    /// Another node keeps publishing with this node's key. Said at most once a minute. Two processes share an identity, or
-    /// the key was stolen: this node should stop exposing.
+    /// Another node keeps publishing with this node's key. Said at most once a minute. Two processes share an
+    /// identity, or the key was stolen: this node should stop exposing.
     KeyShared,
 }
 

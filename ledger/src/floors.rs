@@ -1,7 +1,7 @@
 //! The numbers of owners that were forgotten.
 //!
-//! **Invariant.** While an owner has a floor, none of its records with that number or a lower one is taken: what was valid once
-//! stays refused. A floor goes when the date of such a record would refuse it anyway.
+//! **Invariant.** While an owner has a floor, none of its records with that number or a lower one is taken: what was
+//! valid once stays refused. A floor goes when the date of such a record would refuse it anyway.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

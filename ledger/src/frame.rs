@@ -14,8 +14,8 @@
 //! | 5    | Records | any number of (length u16 ‖ rumour) | Taken, where it answers no Want |
 //! | 6    | Taken   | nothing | – |
 //!
-//! A line of a digest is `owner ‖ seq u64 ‖ first 8 bytes of the record id ‖ quarantined u8 (0 or 1)`. A digest that is not
-//! the last of its ledger has exactly 1024 lines.
+//! A line of a digest is `owner ‖ seq u64 ‖ first 8 bytes of the record id ‖ quarantined u8 (0 or 1)`. A digest that
+//! is not the last of its ledger has exactly 1024 lines.
 //!
 //! The fingerprint is the sum modulo 2^128 of the first sixteen bytes of the ids of all fresh records, and, for each
 //! quarantined owner among them, of the first sixteen bytes of SHA-256(`"p2p-fed/quarantine/v1" ‖ 0x00 ‖ owner`).

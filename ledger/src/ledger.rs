@@ -1,13 +1,13 @@
 //! The replicated map of signed records, as a state machine.
 //!
-//! The driver feeds what happened ([`Input`]) and what time it is ([`Moment`]), then takes what is to be done ([`Output`])
-//! until there is nothing left, and comes back at [`Ledger::poll_timeout`]. The ledger itself touches nothing outside:
-//! the same inputs give the same outputs, byte for byte.
+//! The driver feeds what happened ([`Input`]) and what time it is ([`Moment`]), then takes what is to be done
+//! ([`Output`]) until there is nothing left, and comes back at [`Ledger::poll_timeout`]. The ledger itself touches
+//! nothing outside: the same inputs give the same outputs, byte for byte.
 //!
-//! **Changes** are pushed at once: the owner signs, persists the number, broadcasts; each node that finds the record valid
-//! and new lets gossip pass it on. **Renewals** say nothing new, so they are not pushed; they travel with the sync.
-//! **Sync** repairs what gossip lost. A change first learnt by sync is broadcast once, so that after a partition one
-//! session tells a whole side; a node that just started keeps quiet until its first sync is done, because to it
+//! **Changes** are pushed at once: the owner signs, persists the number, broadcasts; each node that finds the record
+//! valid and new lets gossip pass it on. **Renewals** say nothing new, so they are not pushed; they travel with the
+//! sync. **Sync** repairs what gossip lost. A change first learnt by sync is broadcast once, so that after a partition
+//! one session tells a whole side; a node that just started keeps quiet until its first sync is done, because to it
 //! everything is new.
 //!
 //! **Invariants.** A node writes only its own record; for each owner the number held never decreases. `Persist` comes
@@ -37,8 +37,8 @@ use crate::{
 
 /// Sessions at once: each has at most two frames in memory, so 8 MiB in all.
 const SESSIONS_MAX: usize = 64;
-/// Records learnt by sync that are told on: 20 a second, and a hundred at once, which is well within what peers let one sender
-/// pass on. The rest is left to further syncs.
+/// Records learnt by sync that are told on: 20 a second, and a hundred at once, which is well within what peers let
+/// one sender pass on. The rest is left to further syncs.
 const RETELL: Bucket = Bucket::new(Duration::from_millis(50), 100);
 
 /// One node's ledger. See the module's page for how to drive it.
@@ -72,7 +72,8 @@ enum By {
 impl Ledger {
     /// An empty ledger of the node with this key. Settings out of their bounds are clamped (see [`Config::check`]).
     ///
-    /// `persisted_seq` is what the last [`Output::Persist`] said, if it is known; `seed` feeds jitter and the choice of peers.
+    /// `persisted_seq` is what the last [`Output::Persist`] said, if it is known; `seed` feeds jitter and the choice
+    /// of peers.
     pub fn new(config: Config, key: SigningKey, persisted_seq: Option<u64>, now: Moment, seed: u64) -> Self {
         let config = config.clamped();
         let own = Own::new(key, persisted_seq, now.unix_ms);

@@ -1,8 +1,8 @@
 //! The replicated map of signed records that p2p-fed nodes gossip.
 //!
-//! Each **node** makes one [`Statement`] about itself, and signs it as a numbered [`Record`]. A [`Ledger`] holds the newest record of
-//! each node; all ledgers of a network end up equal. It is a state machine without a clock, files, sockets or randomness
-//! of its own: see [`Ledger`] for how to drive it.
+//! Each **node** makes one [`Statement`] about itself, and signs it as a numbered [`Record`]. A [`Ledger`] holds the
+//! newest record of each node; all ledgers of a network end up equal. It is a state machine without a clock, files,
+//! sockets or randomness of its own: see [`Ledger`] for how to drive it.
 //!
 //! ```text
 //!  Input ──▶ ledger ──▶ Output

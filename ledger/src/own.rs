@@ -1,8 +1,8 @@
 //! What this node says, and under which number.
 //!
 //! **Invariant.** No number is used twice: each record is one above the last, the first one is above what was persisted
-//! and not below the wall clock's milliseconds. A node that lost its disk finds its former records at the others as *echoes*,
-//! and goes on above them.
+//! and not below the wall clock's milliseconds. A node that lost its disk finds its former records at the others as
+//! *echoes*, and goes on above them.
 //!
 //! The others take changes of one owner only so often. This node keeps within that: a change that comes too soon waits,
 //! and only the newest is published. What a leaving node says never waits.

@@ -1,7 +1,8 @@
 //! The peers that are up: what they may pass on, and when to sync with whom.
 //!
-//! A sync takes place soon after a peer came up (the side with the smaller id opens it, so that one is enough), and with one
-//! peer picked at random every [`Config::sync_interval`]. Both are jittered, so that a healed partition is no stampede.
+//! A sync takes place soon after a peer came up (the side with the smaller id opens it, so that one is enough), and
+//! with one peer picked at random every [`Config::sync_interval`]. Both are jittered, so that a healed partition is no
+//! stampede.
 
 use std::{collections::BTreeMap, time::Duration};
 

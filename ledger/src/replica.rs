@@ -3,24 +3,28 @@
 //! **Join.** Of two records of one owner the one with the greater `(seq, record id)` stays. That is commutative,
 //! associative and idempotent, so the order in which records arrive, and how often, changes nothing.
 //!
-//! **Freshness.** A record is fresh until its TTL has passed on this node's own monotonic clock since it arrived. Only a
-//! newer one makes its owner fresh again. Only fresh records are offered to others, so one that nobody renews dies out
-//! instead of going round. Some time later the owner is **forgotten**: its record goes, its number stays as a **floor**
-//! under which nothing is taken, until even its date would refuse a replay.
+//! **Freshness.** A record is fresh until its TTL has passed on this node's own monotonic clock since it arrived. Only
+//! a newer one makes its owner fresh again. Only fresh records are offered to others, so one that nobody renews dies
+//! out instead of going round. Some time later the owner is **forgotten**: its record goes, its number stays as a
+//! **floor** under which nothing is taken, until even its date would refuse a replay.
 //!
-//! **Evidence.** Two different records with one number, both signed by the owner, are kept as evidence; the owner is then
-//! *quarantined*. Evidence spreads like a record, and any evidence against an owner is as good as another.
+//! **Evidence.** Two different records with one number, both signed by the owner, are kept as evidence; the owner is
+//! then *quarantined*. Evidence spreads like a record, and any evidence against an owner is as good as another.
 //!
-//! **Quota.** When the map is full, owners that were never connected to this node go first, the newest of them first; then
-//! those once connected. This node itself and connected peers never go. A newcomer that is not connected would be
+//! **Quota.** When the map is full, owners that were never connected to this node go first, the newest of them first;
+//! then those once connected. This node itself and connected peers never go. A newcomer that is not connected would be
 //! the first to go, so it is not taken in.
 //!
-//! **Invariants.** Every record held was signed by its owner (a [`SignedRecord`] can't be had otherwise). The number held
-//! for an owner, as record or floor, never decreases. All sums (`fingerprint`, `fresh`, `bytes`) are those of what is held.
+//! **Invariants.** Every record held was signed by its owner (a [`SignedRecord`] can't be had otherwise). The number
+//! held for an owner, as record or floor, never decreases. All sums (`fingerprint`, `fresh`, `bytes`) are those of
+//! what is held.
+
+mod digest;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ops::Bound,
     sync::Arc,
     time::Duration,
 };
@@ -31,12 +35,12 @@ use crate::{
     Config, Entry, Moment, NodeId, Record,
     bucket::Bucket,
     floors::Floors,
-    rumour::{Evidence, tell},
+    rumour::Evidence,
     signed::{RecordId, SignedRecord, Unverified},
 };
 
-/// How far ahead of this node's wall clock (in ms) a sequence number may be: 35 years. Numbers start from the wall clock and
-/// count up, so no honest one gets there, and no owner can lock itself out by using up all numbers.
+/// How far ahead of this node's wall clock (in ms) a sequence number may be: 35 years. Numbers start from the wall
+/// clock and count up, so no honest one gets there, and no owner can lock itself out by using up all numbers.
 const SEQ_AHEAD_MAX: u64 = 1 << 40;
 /// Changes of one owner taken from gossip: ten a minute, and sixteen at once. Owners pace themselves a little slower.
 /// Faster ones are left to the sync.
@@ -44,6 +48,8 @@ const OWNER_PERIOD: Duration = Duration::from_secs(6);
 const OWNER_BURST: u32 = 16;
 /// A floor takes a fraction of a record, so four times as many floors as owners are cheap, and outlast churn.
 const FLOORS_PER_OWNER: usize = 4;
+
+pub(crate) use digest::Line;
 
 /// What became of a record or of evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,22 +84,6 @@ pub(crate) enum Refusal {
     Pace,
     /// The ledger is full.
     Full,
-}
-
-/// What a digest says about one owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
-    pub(crate) owner: NodeId,
-    pub(crate) seq: u64,
-    pub(crate) prefix: [u8; 8],
-    pub(crate) quarantined: bool,
-}
-
-/// Which side of a sync lacks something about one owner.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Lack {
-    pub(crate) here: bool,
-    pub(crate) there: bool,
 }
 
 /// One owner's record.
@@ -295,48 +285,6 @@ impl Replica {
         (self.fresh, self.fingerprint)
     }
 
-    // --- what a sync asks ---
-
-    /// Up to `max` lines about fresh owners after `after`, ascending, and whether that was all.
-    pub(crate) fn page(&self, after: Option<NodeId>, max: usize) -> (Vec<Line>, bool) {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rest = self.held.range((from, Bound::Unbounded)).filter(|(_, held)| held.fresh);
-        let lines = rest.by_ref().take(max).map(|(owner, held)| line(*owner, held)).collect();
-        (lines, rest.next().is_none())
-    }
-
-    /// The fresh owners after `after`, up to and including `until` if there is one.
-    pub(crate) fn fresh_between(&self, after: Option<NodeId>, until: Option<NodeId>) -> impl Iterator<Item = NodeId> {
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let rest = self.held.range((from, Bound::Unbounded));
-        rest.take_while(move |(owner, _)| until.is_none_or(|until| **owner <= until))
-            .filter(|(_, held)| held.fresh)
-            .map(|(owner, _)| *owner)
-    }
-
-    /// Who lacks what about an owner of whom the other side says `theirs`.
-    pub(crate) fn lack(&self, theirs: &Line) -> Lack {
-        let Some(held) = self.held.get(&theirs.owner) else {
-            let old = self.floors.get(&theirs.owner).is_some_and(|seq| seq >= theirs.seq);
-            return Lack { here: !old && self.takes_in(&theirs.owner), there: false };
-        };
-        let mine = line(theirs.owner, held);
-        let order = (mine.seq, mine.prefix).cmp(&(theirs.seq, theirs.prefix));
-        // A stale record is not offered, so all that the other side's can do for it is to be newer.
-        let conflict = mine.seq == theirs.seq && order.is_ne() && !mine.quarantined;
-        Lack {
-            here: order.is_lt() || conflict || (theirs.quarantined && !mine.quarantined),
-            there: held.fresh && (order.is_gt() || (mine.quarantined && !theirs.quarantined)),
-        }
-    }
-
-    /// All that is to be told about `owner`: its record, and evidence against it.
-    pub(crate) fn rumours(&self, owner: &NodeId) -> impl Iterator<Item = Vec<u8>> {
-        let held = self.held.get(owner).filter(|held| held.fresh);
-        let evidence = held.and_then(|held| held.evidence.as_ref()).map(Evidence::tell);
-        held.map(|held| tell(&held.signed)).into_iter().chain(evidence)
-    }
-
     // --- steps of a join ---
 
     /// What can be said without looking at the signature.
@@ -461,8 +409,8 @@ impl Replica {
         (!stays).then_some((!held.met, held.arrived))
     }
 
-    /// Makes room for one owner more (who is not in the map now) that costs `cost` bytes and would go at `rank`. `false` if
-    /// it would itself be the first to go, or nobody may.
+    /// Makes room for one owner more (who is not in the map now) that costs `cost` bytes and would go at `rank`.
+    /// `false` if it would itself be the first to go, or nobody may.
     fn make_room(&mut self, cost: usize, rank: Option<(bool, u64)>) -> bool {
         while self.held.len() >= self.config.owners_max || self.bytes + cost > self.config.bytes_max {
             let ranked = self.held.iter().filter_map(|(owner, held)| Some((self.victim_rank(owner, held)?, *owner)));
@@ -525,14 +473,6 @@ impl Replica {
     }
 }
 
-fn line(owner: NodeId, held: &Held) -> Line {
-    let (seq, id) = held.signed.rank();
-    Line { owner, seq, prefix: id.prefix(), quarantined: held.evidence.is_some() }
-}
-
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,11 +5,11 @@
 //! The payload of one gossip message, and one item of a `Records` frame:
 //!
 //! * `0x01 ‖ signed record`, or
-//! * `0x02 ‖ length u16 ‖ signed record ‖ signed record`: two different records of one owner with one number, the one with
-//!   the smaller record id first. The length is that of the first.
+//! * `0x02 ‖ length u16 ‖ signed record ‖ signed record`: two different records of one owner with one number, the one
+//!   with the smaller record id first. The length is that of the first.
 //!
-//! The **message id** for gossip is the first sixteen bytes of the SHA-256 of the payload, so that the same rumour sent by
-//! many nodes counts as one message.
+//! The **message id** for gossip is the first sixteen bytes of the SHA-256 of the payload, so that the same rumour
+//! sent by many nodes counts as one message.
 
 use sha2::{Digest, Sha256};
 

@@ -2,8 +2,8 @@
 //!
 //! # Wire format
 //!
-//! A signed record is `body ‖ signature[64]`, at most 16 384 bytes. The body is a sequence of fields `tag u8 ‖ length u16 ‖
-//! value`, integers big-endian, in this order, none missing, none repeated unless it says so:
+//! A signed record is `body ‖ signature[64]`, at most 16 384 bytes. The body is a sequence of fields `tag u8 ‖ length
+//! u16 ‖ value`, integers big-endian, in this order, none missing, none repeated unless it says so:
 //!
 //! | tag  | field      | value |
 //! |------|------------|-------|
@@ -33,8 +33,8 @@
 //! not. Skipped fields stay part of the bytes: a record is stored, hashed and passed on as it came.
 //!
 //! The signature is Ed25519 (RFC 8032, verified strictly: no small-order keys, no second encoding) over
-//! `"p2p-fed/record/v1" ‖ 0x00 ‖ body`. The **record id** is the SHA-256 of the same bytes. The signature is not part of it:
-//! signing one body twice makes no second record.
+//! `"p2p-fed/record/v1" ‖ 0x00 ‖ body`. The **record id** is the SHA-256 of the same bytes. The signature is not part
+//! of it: signing one body twice makes no second record.
 //!
 //! **Invariant.** A [`SignedRecord`] was signed by its owner; there is no other way to get one.
 

@@ -17,16 +17,19 @@
 //! ```
 //!
 //! So never more than one frame per session is on its way, and the peer's silence stops it. Costs about 50 bytes per
-//! owner when two ledgers differ, and 42 in all when they are equal; a set reconciliation can take the place of `Ask` and
-//! `Digest` without touching the rest.
+//! owner when two ledgers differ, and 42 in all when they are equal; a set reconciliation can take the place of `Ask`
+//! and `Digest` without touching the rest.
 //!
-//! **Bounds.** Frames per session are counted; each page of a digest goes on where the one before ended; each `Want` is shorter than
-//! the one before it. A peer that sends what was not asked for, or much that is old, or nothing for a while, loses the
-//! session: see [`Offence`].
+//! **Bounds.** Frames per session are counted; each page of a digest goes on where the one before ended; each `Want`
+//! is shorter than the one before it. A peer that sends what was not asked for, or much that is old, or nothing for a
+//! while, loses the session: see [`Offence`].
 //!
 //! What it deliberately does not do: verify or join. It hands the rumours out; the ledger judges them.
 
-use std::{collections::BTreeSet, collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use crate::{
     NodeId,

@@ -28,8 +28,8 @@ pub struct Entry {
 }
 
 impl View {
-    /// The fresh nodes that offer `service`, with what they say of it, in order of their ids. Draining and leaving nodes
-    /// are among them: who picks decides.
+    /// The fresh nodes that offer `service`, with what they say of it, in order of their ids. Draining and leaving
+    /// nodes are among them: who picks decides.
     pub fn workers<'a>(&'a self, service: &'a str) -> impl Iterator<Item = (&'a NodeId, &'a Record, &'a Service)> {
         self.nodes.iter().filter(|(_, entry)| entry.fresh).filter_map(move |(node, entry)| {
             let offered = entry.record.statement.services.iter().find(|offered| offered.name == service)?;

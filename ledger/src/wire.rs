@@ -1,10 +1,11 @@
 //! Fields on the wire: tag, length, value.
 //!
-//! A field is `tag u8 ‖ length u16 ‖ value`, integers big-endian. Fields stand in ascending order of their tags; a tag that
-//! may repeat keeps its own order. So one value has one encoding, and that is what gets hashed and signed.
+//! A field is `tag u8 ‖ length u16 ‖ value`, integers big-endian. Fields stand in ascending order of their tags; a tag
+//! that may repeat keeps its own order. So one value has one encoding, and that is what gets hashed and signed.
 //!
 //! Tags below 0x80 are critical: a reader that does not know one must not use the message. Tags from 0x80 on may be
-//! skipped, each at most once. Both kinds come after the fields that version 1 defines, so an older reader meets them last.
+//! skipped, each at most once. Both kinds come after the fields that version 1 defines, so an older reader meets them
+//! last.
 
 use crate::StatementError;
 

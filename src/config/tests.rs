@@ -293,3 +293,16 @@ fn piece() -> impl Strategy<Value = &'static str> {
         "é",
     ])
 }
+
+#[test]
+fn the_documented_example_is_one() {
+    let page = include_str!("../../docs/config.md");
+    let example = page.split_once("```yaml\n").and_then(|(_, rest)| rest.split_once("```")).map(|(example, _)| example);
+    let config = parse(example.unwrap()).resolve().unwrap();
+    assert!(!config.exports.is_empty() && !config.fronts.is_empty());
+    let unknown = Settings::parse("?: 1").unwrap_err().message;
+    let keys = unknown.split('`').skip(3).step_by(2);
+    for key in keys.filter(|key| !["log", "exports", "fronts"].contains(key)) {
+        assert!(page.contains(&format!("| `{key}` |")), "{key} is not documented");
+    }
+}

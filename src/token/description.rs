@@ -25,7 +25,7 @@ pub struct Description {
     pub network: String,
     /// `p2p-fed` for a token with our section, `edgevpn` for one without.
     pub format: &'static str,
-    /// Whether only nodes that pass admission take part; if not, edgevpn and LocalAI nodes do, too.
+    /// Whether only nodes that pass admission take part; if not, edgevpn and LocalAI nodes may, too.
     pub strict: bool,
     /// How often the network's keys were replaced, counted from 1.
     pub generation: u32,

@@ -29,6 +29,14 @@ secret_key! {
     AdmissionKey
 }
 
+#[cfg(test)]
+impl AdmissionKey {
+    /// A key of known bytes.
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl Token {
     /// Which network records belong to. Not secret, and says nothing about the token.
     pub fn network_id(&self) -> NetworkId {

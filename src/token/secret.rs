@@ -41,12 +41,6 @@ macro_rules! secret_key {
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// A key of known bytes.
-            #[cfg(test)]
-            pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
-                Self(bytes)
-            }
-
             /// The key itself.
             pub fn as_bytes(&self) -> &[u8; 32] {
                 &self.0

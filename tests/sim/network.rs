@@ -1,9 +1,9 @@
 //! The network between the nodes: who is linked, what is cut, what is on its way.
 //!
-//! Links form a random mesh of degree about six, or all pairs in small networks. Gossip on a link may be lost, doubled, late and out
-//! of order. A stream keeps its order and loses nothing; while its link is cut it waits. A link whose ends don't hear
-//! each other goes down after ten seconds, at once when an end dies, and up again a moment after it can. Who
-//! loses peers for good looks for others.
+//! Links form a random mesh of degree about six, or all pairs in small networks. Gossip on a link may be lost,
+//! doubled, late and out of order. A stream keeps its order and loses nothing; while its link is cut it waits. A link
+//! whose ends don't hear each other goes down after ten seconds, at once when an end dies, and up again a moment after
+//! it can. Who loses peers for good looks for others.
 
 use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc, time::Duration};
 

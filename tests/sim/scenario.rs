@@ -179,7 +179,8 @@ pub(crate) fn made_up(chance: &mut Chance) -> Scenario {
     made.loss = [0.0, 0.01, 0.1][chance.below(3)];
     made.duplicate = [0.0, 0.05][chance.below(2)];
     made.delay = [ms(1)..ms(5), ms(10)..ms(90), ms(100)..ms(600)][chance.below(3)].clone();
-    // Together with all jumps below a day apart: whoever restarts sees everybody for the first time, and looks at dates.
+    // Together with all jumps below a day apart: whoever restarts sees everybody for the first time, and looks at
+    // dates.
     made.skew = [Duration::ZERO, s(60), s(5 * 3600)][chance.below(3)];
     let faults = 4 + chance.below(16);
     for _ in 0..faults {

@@ -2,7 +2,7 @@
 
 use ed25519_dalek::SigningKey;
 
-use super::*;
+use super::{digest::Lack, *};
 use crate::{NetworkId, Service, Statement, record::TTL_MIN};
 
 const CONFIG: Config = Config::new(NetworkId([0; 16]), 3);
@@ -173,6 +173,18 @@ fn two_records_with_one_number_have_one_winner_and_are_evidence() {
 }
 
 #[test]
+fn a_second_record_with_the_same_number_is_no_sign_of_life() {
+    let (a, b) = (signed(1, 5, "a"), signed(1, 5, "b"));
+    let (lower, higher) = if a.id() < b.id() { (a, b) } else { (b, a) };
+    let mut replica = replica();
+    hear(&mut replica, 0, &lower);
+    replica.expire(TTL_MIN);
+    assert!(matches!(hear(&mut replica, 61, &higher), Outcome::Conflict { newer: true, .. }));
+    assert_eq!(replica.get(&node(1)), Some(&higher));
+    assert!(!replica.entries()[&node(1)].fresh);
+}
+
+#[test]
 fn evidence_alone_brings_the_record_and_the_quarantine() {
     let evidence = Evidence::of(signed(1, 5, "a"), signed(1, 5, "b")).unwrap();
     let accuse = |replica: &mut Replica| match crate::rumour::Rumour::decode(&evidence.tell()) {
@@ -221,20 +233,20 @@ fn when_full_strangers_give_way_to_peers_the_newest_first() {
     let mut replica = with(Config { owners_max: 4, ..CONFIG });
     replica.publish(signed(0, 1, "me"));
     (1..4).for_each(|n| assert_eq!(hear(&mut replica, 0, &signed(n, 5, "a")), NEW));
-    replica.connect(node(1));
-    replica.disconnect(&node(1));
+    replica.connect(node(3));
+    replica.disconnect(&node(3));
     assert_eq!(hear(&mut replica, 0, &signed(4, 5, "a")), Outcome::Refused(Refusal::Full));
     assert_eq!(hear(&mut replica, 0, &signed(2, 6, "b")), NEW, "who is held may go on changing");
 
     replica.connect(node(5));
     assert_eq!(hear(&mut replica, 0, &signed(5, 5, "a")), NEW);
-    assert!(replica.get(&node(3)).is_none(), "the newest that was never connected goes first");
+    assert!(replica.get(&node(2)).is_none(), "the newest that was never connected goes first");
     replica.connect(node(6));
     assert_eq!(hear(&mut replica, 0, &signed(6, 5, "a")), NEW);
-    assert!(replica.get(&node(2)).is_none(), "then the one before");
+    assert!(replica.get(&node(1)).is_none(), "then the one before");
     replica.connect(node(7));
     assert_eq!(hear(&mut replica, 0, &signed(7, 5, "a")), NEW);
-    assert!(replica.get(&node(1)).is_none(), "then who was connected once");
+    assert!(replica.get(&node(3)).is_none(), "then who was connected once");
     replica.connect(node(8));
     assert_eq!(hear(&mut replica, 0, &signed(8, 5, "a")), Outcome::Refused(Refusal::Full));
     assert!(replica.get(&node(0)).is_some(), "this node itself never goes");
@@ -293,6 +305,33 @@ fn both_sides_of_a_sync_agree_on_who_lacks_what() {
     assert_eq!(lacks[&node(2)], Lack { here: true, there: false });
     assert_eq!(lacks[&node(3)], Lack { here: false, there: true });
     assert_eq!(lacks[&node(4)], Lack { here: true, there: false });
+}
+
+#[test]
+fn two_sides_of_a_conflict_both_lack_the_other_record() {
+    let (mut here, mut there) = (replica(), replica());
+    hear(&mut here, 0, &signed(1, 5, "a"));
+    hear(&mut there, 0, &signed(1, 5, "b"));
+    let (mine, theirs) = (here.page(None, 1).0[0], there.page(None, 1).0[0]);
+    assert!(here.lack(&theirs).here && there.lack(&mine).here);
+    hear(&mut here, 0, &signed(1, 5, "b"));
+    let told = here.page(None, 1).0[0];
+    assert!(there.lack(&told).here && !here.lack(&theirs).here && here.lack(&theirs).there);
+}
+
+#[test]
+fn nothing_is_asked_for_that_would_not_be_taken_nor_told_that_is_stale() {
+    let mut full = with(Config { owners_max: 1, ..CONFIG });
+    hear(&mut full, 0, &signed(1, 5, "a"));
+    let line = |n, seq| Line { owner: node(n), seq, prefix: [0; 8], quarantined: false };
+    assert_eq!(full.lack(&line(2, 5)), Lack { here: false, there: false });
+    full.connect(node(2));
+    assert_eq!(full.lack(&line(2, 5)), Lack { here: true, there: false });
+
+    assert_eq!(full.lack(&line(1, 4)), Lack { here: false, there: true });
+    full.expire(TTL_MIN);
+    assert_eq!(full.lack(&line(1, 4)), Lack { here: false, there: false });
+    assert_eq!(full.lack(&line(1, 6)), Lack { here: true, there: false });
 }
 
 #[test]

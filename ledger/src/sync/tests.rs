@@ -176,6 +176,16 @@ fn frames_out_of_turn_end_the_session() {
 }
 
 #[test]
+fn every_frame_gives_more_time() {
+    let replica = replica([]);
+    let (mut session, _) = Session::open(NOW.mono, peer(), false, &replica);
+    assert_eq!(session.deadline, NOW.mono + SILENCE_MAX);
+    let later = NOW.mono + SILENCE_MAX / 2;
+    session.handle(later, &Frame::Hello { count: 0, fingerprint: 0 }.encode(), &replica).unwrap();
+    assert_eq!(session.deadline, later + SILENCE_MAX);
+}
+
+#[test]
 fn a_digest_that_goes_back_ends_the_session() {
     let replica = replica([]);
     let mut session = dialler_after_hello(&replica);

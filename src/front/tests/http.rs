@@ -384,7 +384,7 @@ async fn a_worker_that_stays_silent_is_a_504() {
 
 #[tokio::test]
 async fn an_upload_that_moves_is_not_silence() {
-    let idle = Duration::from_millis(200);
+    let idle = Duration::from_millis(500);
     let echo = http_backend(|request| async move { text(request.into_body().collect().await.unwrap().to_bytes()) });
     let lab = Lab::with([echo.await], |config| config.idle_timeout = idle);
     let mut client = lab.connect().await;

@@ -1,0 +1,140 @@
+//! How many HTTP requests are answered.
+//!
+//! The client is written out here so that it costs little: it shares the machine with what it measures.
+
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail, ensure};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+};
+
+use super::{
+    backend::BODY,
+    measurement::{Errors, Taken},
+};
+
+/// Clients at once.
+const CLIENTS: usize = 16;
+
+const KEPT: &[u8] = b"GET / HTTP/1.1\r\nhost: bench\r\n\r\n";
+const CLOSED: &[u8] = b"GET / HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n";
+
+/// Bytes of an answer's head at most; it has five lines.
+const MAX_HEAD: usize = 4096;
+
+/// An answer takes milliseconds under full load. One that takes longer than this is an error, and ends the wait for it.
+const LIMIT: Duration = Duration::from_secs(5);
+
+/// Failed requests in a row, after which a client gives up: each is counted, and the rest of the run goes on.
+const ENOUGH: u64 = 100;
+
+/// Answers per second. Every request without a complete answer of status 200 is an error.
+pub(super) async fn measure(backend: SocketAddr, keep_alive: bool, period: Duration) -> Taken {
+    let started = Instant::now();
+    let mut clients: JoinSet<_> = (0..CLIENTS).map(|_| ask(backend, keep_alive, started, period)).collect();
+    let mut taken = Taken::default();
+    let mut answers = 0;
+    while let Some(client) = clients.join_next().await {
+        match client {
+            Ok((answered, errors)) => {
+                answers += answered;
+                taken.errors.add(errors);
+            }
+            Err(error) => taken.errors.note(&error.into()),
+        }
+    }
+    taken.values.push(answers as f64 / started.elapsed().as_secs_f64());
+    taken
+}
+
+async fn ask(backend: SocketAddr, keep_alive: bool, started: Instant, period: Duration) -> (u64, Errors) {
+    let (mut answered, mut errors, mut in_a_row) = (0, Errors::default(), 0);
+    let mut kept = None;
+    while started.elapsed() < period && in_a_row < ENOUGH {
+        let outcome = tokio::time::timeout(LIMIT, async {
+            let mut connection = match kept.take() {
+                Some(connection) => connection,
+                None => Connection::open(backend).await?,
+            };
+            connection.ask(keep_alive).await?;
+            anyhow::Ok(connection)
+        });
+        match outcome.await.context("no answer in time").flatten() {
+            Ok(connection) => {
+                (answered, in_a_row) = (answered + 1, 0);
+                kept = keep_alive.then_some(connection);
+            }
+            Err(error) => {
+                errors.note(&error);
+                in_a_row += 1;
+            }
+        }
+    }
+    (answered, errors)
+}
+
+/// A connection to an HTTP server.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    pub(super) async fn open(server: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(server).await.context("cannot connect")?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: Vec::with_capacity(MAX_HEAD) })
+    }
+
+    /// One request and its whole answer; with the last, also the end of the connection.
+    pub(super) async fn ask(&mut self, keep_alive: bool) -> anyhow::Result<()> {
+        self.stream.write_all(if keep_alive { KEPT } else { CLOSED }).await.context("cannot send")?;
+        self.buffer.clear();
+        let head = loop {
+            if let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end + 4;
+            }
+            ensure!(self.buffer.len() < MAX_HEAD, "the answer's head is too long");
+            self.read().await?;
+        };
+        check_head(self.buffer.get(..head).unwrap_or_default())?;
+        while self.buffer.len() < head + BODY {
+            self.read().await?;
+        }
+        ensure!(self.buffer.len() == head + BODY, "more came than was asked for");
+        if !keep_alive {
+            let more = self.stream.read_buf(&mut self.buffer).await.context("the connection broke off")?;
+            ensure!(more == 0, "more came than was asked for");
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self) -> anyhow::Result<()> {
+        match self.stream.read_buf(&mut self.buffer).await.context("the answer broke off")? {
+            0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)).context("the answer broke off"),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The status is 200, and the length is the one expected.
+fn check_head(head: &[u8]) -> anyhow::Result<()> {
+    let head = std::str::from_utf8(head).context("the answer's head is not text")?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next().unwrap_or_default();
+    ensure!(status.starts_with("HTTP/1.1 200"), "answered {status:?}");
+    let length =
+        lines.filter_map(|line| line.split_once(':')).find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    match length.and_then(|(_, value)| value.trim().parse().ok()) {
+        Some(BODY) => Ok(()),
+        _ => bail!("the answer's length is not {BODY}: {head:?}"),
+    }
+}
