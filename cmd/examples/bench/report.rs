@@ -105,7 +105,8 @@ impl Report {
         writeln!(out, "p2p-fed {version} over {transport} on loopback; {cores} cores shared with client and backend")?;
         writeln!(out, "{rounds} rounds of {seconds_each} s each, {seconds_in_all:.0} s in all; median (min–max)")?;
         if let Some(load) = load_before {
-            writeln!(out, "load average before: {load}")?;
+            let busy = if load * 2.0 > *cores as f64 { ", busy: only the ratios mean something" } else { "" };
+            writeln!(out, "load average before: {load}{busy}")?;
         }
         writeln!(
             out,
