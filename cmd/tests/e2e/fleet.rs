@@ -63,7 +63,7 @@ impl Fleet {
         let workers = self.front.workers("federated").await;
         let under_way: BTreeMap<_, _> = workers.into_iter().map(|worker| (worker.name, worker.in_flight)).collect();
 
-        self.hyper.end();
+        self.hyper.release();
         let _released = self.python.release();
         let mut answers = BTreeMap::new();
         for answer in soon("all answers", join_all(requests)).await {
