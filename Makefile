@@ -37,8 +37,8 @@ deny: target/tools/bin/cargo-deny ## licences, duplicates and sources of the dep
 target/tools/bin/cargo-deny:
 	$(CARGO) install --quiet --locked --root target/tools cargo-deny
 
-# The end-to-end tests run the release binary, and find the peers here.
-E2E := P2P_FED_BIN="$(CURDIR)/$(BIN)" PEERS_PYTHON="$(CURDIR)/$(VENV)/bin/python"
+# The end-to-end tests run the release binary, find the peers here, and move a body of 1 GiB.
+E2E := P2P_FED_BIN="$(CURDIR)/$(BIN)" PEERS_PYTHON="$(CURDIR)/$(VENV)/bin/python" E2E_BODY_MIB=1024
 
 test: build peers ## all tests, installing what they need; under ten minutes on two cores
 	$(E2E) $(CARGO) test --workspace --locked

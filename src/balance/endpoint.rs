@@ -105,7 +105,7 @@ pub(super) struct Endpoint {
     pub(super) in_flight: usize,
     requests_total: u64,
     failures_total: u64,
-    /// Requests since ready, over the weight: what breaks a tie. Starts at the least of the ready ones, so that a
+    /// Requests since ready, each over the capacity at that moment: what breaks a tie. Starts at the least of the ready ones, so that a
     /// newcomer does not draw everything until it has caught up with history.
     pub(super) share: f64,
     pub(super) health: Health,
@@ -196,10 +196,19 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn charge(&mut self) {
+    pub(super) fn charge(&mut self, now: Duration) {
         self.in_flight += 1;
         self.requests_total += 1;
-        self.share += 1.0 / self.weight;
+        self.share += 1.0 / self.capacity(now);
+    }
+
+    /// What it can take, where 1 is usual: its weight, less while it is warming.
+    fn capacity(&self, now: Duration) -> f64 {
+        if !self.is_warming(now) {
+            return self.weight;
+        }
+        let age = now.saturating_sub(self.since).as_secs_f64() / SLOW_START.as_secs_f64();
+        self.weight * (SLOW_START_FLOOR + (1.0 - SLOW_START_FLOOR) * age)
     }
 
     pub(super) fn answered(&mut self, now: Duration, picked: Duration) {
@@ -225,13 +234,9 @@ impl Endpoint {
     }
 
     pub(super) fn rank(&self, now: Duration, fleet: Fleet) -> Rank {
-        let ramp = if self.is_warming(now) {
-            let age = now.saturating_sub(self.since).as_secs_f64() / SLOW_START.as_secs_f64();
-            SLOW_START_FLOOR + (1.0 - SLOW_START_FLOOR) * age
-        } else {
-            1.0
-        };
-        let load = (self.in_flight as f64 + 1.0) / (ramp * self.weight);
+        // What is in flight, not what would be: among idle endpoints the share decides, so that one with less capacity gets
+        // its part of a trickle of requests as well.
+        let load = self.in_flight as f64 / self.capacity(now);
         let connected = self.connection.is_some() || fleet.cut_off;
         let held = self.health.ejected(now).filter(|(cause, _)| !(fleet.panic && *cause == Cause::Failing));
         let free_at = held.map_or(Duration::ZERO, |(_, until)| until).max(self.full_until).max(self.declined_until);

@@ -177,6 +177,25 @@ fn a_newcomer_takes_its_share_without_being_flooded() {
     assert!((9..=11).contains(&streak), "{streak} of 30");
 }
 
+/// It got nothing at all before it was ready while the others were idle: one in flight on it would have been ten on them.
+#[test]
+fn a_newcomer_takes_its_share_of_a_trickle() {
+    let balancer = fleet(Policy::LeastUsed, &[1, 2]);
+    balancer.reconcile(secs(20), &view(2, &[1, 2, 3]), &connected(&[1, 2, 3]));
+    let trickle = |now: Duration| {
+        let picks = (0..210).map(|_| balancer.pick(now, &[]).unwrap());
+        let mut share = 0;
+        for flight in picks {
+            share += usize::from(flight.node() == node(3));
+            flight.finish(now, Outcome::Ok);
+        }
+        share
+    };
+    assert!((8..=12).contains(&trickle(secs(20))), "a tenth of a share at first");
+    assert!((40..=50).contains(&trickle(secs(25))), "about half a share half way");
+    assert!((68..=72).contains(&trickle(secs(30))), "its share once ready");
+}
+
 #[test]
 fn a_worker_back_from_ejection_does_not_draw_everything() {
     let balancer = fleet(Policy::LeastUsed, &[1, 2, 3]);

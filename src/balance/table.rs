@@ -116,7 +116,7 @@ impl Table {
         }
         let Some((node, _)) = best else { return Err(self.nobody(tried)) };
         let Some(endpoint) = self.endpoints.get_mut(&node) else { return Err(NoWorker::NotOffered) };
-        endpoint.charge();
+        endpoint.charge(now);
         let connection = endpoint.connection;
         self.in_flight += 1;
         self.check_invariants();

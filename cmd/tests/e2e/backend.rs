@@ -15,7 +15,7 @@ use hyper_util::rt::TokioIo;
 use sha2::{Digest, Sha256};
 use tokio::{
     net::TcpListener,
-    sync::broadcast,
+    sync::{broadcast, watch},
     task::{JoinHandle, JoinSet},
 };
 
@@ -39,19 +39,25 @@ struct Stage {
     name: &'static str,
     /// What goes to all open scripts at once; an empty text ends them.
     script: broadcast::Sender<Bytes>,
+    released: watch::Sender<bool>,
 }
 
 impl Backend {
     pub async fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let stage = Stage { name, script: broadcast::channel(SCRIPT_LAG).0 };
+        let stage = Stage { name, script: broadcast::channel(SCRIPT_LAG).0, released: watch::channel(false).0 };
         let task = tokio::spawn(serve(listener, stage.clone()));
         Self { address, stage, task }
     }
 
     pub fn name(&self) -> &'static str {
         self.stage.name
+    }
+
+    /// Lets go of what is held, and of what comes later.
+    pub fn release(&self) {
+        self.stage.released.send_replace(true);
     }
 
     /// Sends `text` on every open script.
@@ -98,8 +104,16 @@ async fn serve(listener: TcpListener, stage: Stage) {
 async fn answer(request: Request<Incoming>, stage: Stage) -> Result<Response<Body>, hyper::Error> {
     Ok(match (request.method(), request.uri().path()) {
         (_, "/who") => text(&format!("{}\n", stage.name)),
-        // What the test emits, as it does so. A chat completion is such a script, and so is what is held until it ends.
-        (&Method::GET, "/script" | "/held") => scripted(&stage),
+        // Nothing before the test lets go of it.
+        (&Method::GET, "/held") => {
+            // The test holds the other end for as long as it holds this backend.
+            let _ = stage.released.subscribe().wait_for(|is_released| *is_released).await;
+            let mut response = text(stage.name);
+            response.headers_mut().insert(SERVER, HeaderValue::from_static(stage.name));
+            response
+        }
+        // What the test emits, as it does so. A chat completion is such a script.
+        (&Method::GET, "/script") => scripted(&stage),
         (&Method::POST, "/v1/chat/completions") => {
             let response = scripted(&stage);
             request.into_body().collect().await?;
@@ -140,6 +154,5 @@ fn scripted(stage: &Stage) -> Response<Body> {
     });
     let mut response = Response::new(StreamBody::new(lines.boxed()).boxed_unsync());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    response.headers_mut().insert(SERVER, HeaderValue::from_static(stage.name));
     response
 }

@@ -57,15 +57,13 @@ impl Fleet {
     pub async fn at_once(&self, count: usize) -> BTreeMap<String, u64> {
         let address = self.address;
         let requests: Vec<_> = (0..count).map(|_| tokio::spawn(client::held(address))).collect();
-        let in_flight = async || (self.front.status().await.fronts[0].in_flight == count as u64).then_some(());
-        until(&format!("{count} requests to be under way"), in_flight).await;
+        // At their backends, not merely picked.
+        let arrived = async || (self.tunnels().await == count as u64).then_some(());
+        until(&format!("{count} requests to be under way"), arrived).await;
         let workers = self.front.workers("federated").await;
         let under_way: BTreeMap<_, _> = workers.into_iter().map(|worker| (worker.name, worker.in_flight)).collect();
 
-        // nginx holds its part by means of the server behind it.
-        let held: u64 = ["hyper", "nginx"].iter().filter_map(|name| under_way.get(*name)).sum();
-        self.hyper.has_audience(held as usize).await;
-        self.hyper.end();
+        self.hyper.release();
         let _released = self.python.release();
         let mut answers = BTreeMap::new();
         for answer in soon("all answers", join_all(requests)).await {
@@ -73,6 +71,12 @@ impl Fleet {
         }
         assert_eq!(answers, under_way, "the front's own count differs");
         answers
+    }
+
+    /// Connections that the workers have to their backends.
+    async fn tunnels(&self) -> u64 {
+        let statuses = join_all(self.workers.iter().map(Node::status)).await;
+        statuses.iter().flat_map(|status| &status.exports).map(|export| export.in_flight).sum()
     }
 
     /// The worker of this name, for the test to do away with.

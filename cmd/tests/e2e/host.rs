@@ -33,12 +33,13 @@ impl Host {
         self.folder.path().join(name)
     }
 
-    /// A file that others may not read.
+    /// A file that others may not read. It is there in whole or not at all, as a node may be about to read it.
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.path(name);
+        let (path, draft) = (self.path(name), self.path(&format!("{name}~")));
         let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&path).unwrap();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft).unwrap();
         file.write_all(text.as_bytes()).unwrap();
+        fs::rename(draft, &path).unwrap();
         path
     }
 

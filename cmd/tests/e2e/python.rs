@@ -8,7 +8,7 @@ use tokio::process::Command;
 
 use crate::process::{Process, command};
 
-/// `python3 -m http.server`, which answers `python` at `/who`. What it serves at `/held` is a FIFO: it does not answer before
+/// `http.server`, which answers `python` at `/who`. What it serves at `/held` is a FIFO: it does not answer before
 /// somebody writes to it.
 pub struct FileServer {
     pub address: SocketAddr,
@@ -21,12 +21,9 @@ impl FileServer {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("who"), "python\n").unwrap();
         mknodat(CWD, folder.path().join("held"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let mut python = python();
-        python.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory"]).arg(folder.path());
-        let process = Process::spawn("http.server", &mut python);
-        // Serving HTTP on 127.0.0.1 port 40321 (http://127.0.0.1:40321/) ...
+        let process = Process::spawn("file_server.py", script("file_server.py").arg(folder.path()));
         let line = process.says("port ").await;
-        let port = line.split("port ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+        let port = line.strip_prefix("port ").unwrap();
         Self { address: format!("127.0.0.1:{port}").parse().unwrap(), _process: process, folder }
     }
 
