@@ -4,7 +4,7 @@ use crate::{
     machine,
     network::Network,
     node::Plan,
-    process::{Process, command},
+    process::{Process, command, installed},
     python,
     streaming::one_worker,
     until,
@@ -16,7 +16,7 @@ async fn curl_keeps_its_connection_over_requests_to_several_workers() {
     let network = Network::new().await;
     let fleet = crate::fleet::Fleet::start(&network).await;
     let url = format!("http://{}/who", fleet.address);
-    let mut curl = command("curl");
+    let mut curl = command(installed("curl"));
     curl.args(["--silent", "--show-error", "--fail", "--max-time", "30", "--write-out", "connects %{num_connects}\\n"]);
     curl.args([&url, &url, &url]);
     let exit = Process::spawn("curl", &mut curl).exit().await;

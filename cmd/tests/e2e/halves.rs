@@ -12,7 +12,7 @@ use crate::{
     machine,
     network::Network,
     node::Plan,
-    process::{Process, command},
+    process::{Process, command, installed},
     soon,
 };
 
@@ -38,7 +38,8 @@ async fn netcat_gets_its_reply(mode: &str) {
     // The second could still become a request when it ends.
     for text in ["x", "GE", "line one\nline two\n"] {
         let mut shell = command("sh");
-        shell.args(["-c", "printf '%s' \"$1\" | nc -N 127.0.0.1 \"$2\"", "sh", text, &address.port().to_string()]);
+        shell.args(["-c", "printf %s \"$1\" | \"$2\" -N 127.0.0.1 \"$3\"", "sh", text]);
+        shell.arg(installed("nc")).arg(address.port().to_string());
         let exit = Process::spawn("nc", &mut shell).exit().await;
         assert_eq!((exit.code, exit.stdout), (Some(0), format!("{} bytes: {text}", text.len())), "{}", exit.stderr);
     }

@@ -14,7 +14,6 @@
 mod backend;
 mod client;
 mod clients;
-mod control;
 mod dht;
 mod failover;
 mod fleet;
@@ -29,14 +28,15 @@ mod nginx;
 mod node;
 mod process;
 mod python;
-mod refusals;
 mod rotation;
+mod services;
 mod sharing;
 mod shutdown;
 mod solitude;
 mod strangers;
 mod streaming;
 mod ten;
+mod watching;
 
 use std::{future::Future, time::Duration};
 

@@ -29,11 +29,6 @@ impl Network {
         self.start_on(&Arc::new(Host::new()), plan).await
     }
 
-    /// Likewise, on a machine that the test has prepared.
-    pub async fn start_at(&self, host: Host, plan: Plan) -> Node {
-        self.start_on(&Arc::new(host), plan).await
-    }
-
     /// Starts a node beside those that are on `host` already.
     pub async fn start_on(&self, host: &Arc<Host>, plan: Plan) -> Node {
         host.write("token", &self.token);

@@ -12,7 +12,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    process::{Process, command},
+    process::{Process, command, installed},
     until,
 };
 
@@ -59,7 +59,7 @@ impl Nginx {
     }
 
     async fn run(home: TempDir) -> Self {
-        let mut nginx = command(program());
+        let mut nginx = command(installed("nginx"));
         nginx.arg("-p").arg(home.path()).args(["-e", "stderr", "-c", "nginx.conf"]);
         let process = Process::spawn("nginx", &mut nginx);
         // It writes its process id when its sockets listen.
@@ -87,11 +87,4 @@ fn home() -> TempDir {
     // Started by root it works as another user.
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
     home
-}
-
-fn program() -> PathBuf {
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&folders).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-    let program = folders.map(|folder| folder.join("nginx")).find(|path| path.is_file());
-    program.expect("nginx is not installed; run `make peers`")
 }

@@ -118,12 +118,6 @@ impl Node {
         self.host.path("run").join("p2p-fed").join(format!("{}.sock", self.name))
     }
 
-    /// What it is asked with on the command line.
-    pub async fn ask(&self, args: &[&str]) -> Exit {
-        let socket = self.socket().display().to_string();
-        self.host.run(args.iter().copied().chain(["--node", &socket])).await
-    }
-
     /// Asked at the control socket itself, which costs no process.
     pub async fn status(&self) -> Status {
         client::ask(&self.socket(), "/v1/status").await

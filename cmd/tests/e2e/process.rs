@@ -1,6 +1,6 @@
 //! A program that a test runs, with everything it says.
 
-use std::{ffi::OsStr, process::Stdio};
+use std::{ffi::OsStr, path::PathBuf, process::Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
@@ -34,6 +34,15 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(program);
     command
+}
+
+/// A program that `make peers` installs.
+pub fn installed(name: &str) -> PathBuf {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    // Where servers are on Debian, which is not in every user's path.
+    let folders = std::env::split_paths(&folders).chain(["/usr/sbin".into()]);
+    let program = folders.map(|folder| folder.join(name)).find(|path| path.is_file());
+    program.unwrap_or_else(|| panic!("{name} is not installed; run `make peers`"))
 }
 
 impl Process {

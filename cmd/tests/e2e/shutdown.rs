@@ -73,21 +73,6 @@ async fn what_outlasts_the_deadline_is_cut_off_and_counted() {
     }
 }
 
-#[tokio::test]
-async fn a_second_signal_ends_it_at_once() {
-    let _machine = machine::shared().await;
-    for signal in [Signal::TERM, Signal::INT] {
-        let stage = Stage::set(&["--drain-timeout=1h"]).await;
-        let address = stage.front.front().await;
-        let _streams = stage.streams().await;
-        stage.front.process.signal(signal);
-        until("the listener to close", async || TcpStream::connect(address).await.is_err().then_some(())).await;
-        stage.front.process.signal(signal);
-        let exit = stage.front.process.exit().await;
-        assert_eq!(exit.code, Some(130), "{exit:?}");
-    }
-}
-
 struct Stage {
     network: Network,
     backend: Backend,

@@ -12,13 +12,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{
-    backend::Backend,
-    client, machine,
-    network::Network,
-    node::{Node, Plan},
-    soon,
-};
+use crate::{backend::Backend, client, machine, network::Network, node::Plan, soon};
 
 #[tokio::test]
 async fn http_clients_are_told_to_come_again() {
@@ -68,29 +62,4 @@ async fn tcp_clients_get_a_clean_end() {
         let read = soon("the end", client.read_to_end(&mut reply)).await;
         assert_eq!(read.unwrap(), 0, "mode {mode}");
     }
-}
-
-/// One process, no other node: the front reaches its own exports.
-#[tokio::test]
-async fn a_front_and_a_service_in_one_process_need_nobody_else() {
-    let _machine = machine::shared().await;
-    let network = Network::new().await;
-    let backend = Backend::start("own").await;
-    let host = std::sync::Arc::new(crate::host::Host::new());
-    let config = host.write(
-        "config.yaml",
-        &format!(
-            "exports: [{{target: '{}'}}]
-fronts: [{{listen: 127.0.0.1:0}}]
-",
-            backend.address
-        ),
-    );
-    let node: Node = network.start_on(&host, Plan::run("both", config.display())).await;
-    node.has_ready(&["both"]).await;
-    let address = node.front().await;
-    for _ in 0..10 {
-        assert_eq!(client::who(address).await.unwrap(), "own");
-    }
-    assert_eq!(node.status().await.peers.len(), 0);
 }
