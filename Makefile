@@ -32,7 +32,7 @@ docs: ## build the API documentation
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --locked --document-private-items
 
 deny: target/tools/bin/cargo-deny ## licences, duplicates and sources of the dependencies
-	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deny --offline check bans licenses sources
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) deny check bans licenses sources
 
 target/tools/bin/cargo-deny:
 	$(CARGO) install --quiet --locked --root target/tools cargo-deny
