@@ -43,10 +43,11 @@ E2E := P2P_FED_BIN="$(CURDIR)/$(BIN)" PEERS_PYTHON="$(CURDIR)/$(VENV)/bin/python
 test: build peers ## all tests, installing what they need; under ten minutes on two cores
 	$(E2E) $(CARGO) test --workspace --locked
 
-unit: ## the tests that need no peers: units, laws, simulation, whole nodes in process
+unit: ## the tests that need no peers: units, laws, simulation, whole nodes in process, the command
 	$(CARGO) test --workspace --locked --lib --bins
 	$(CARGO) test --locked --test node
 	$(CARGO) test --locked --package p2p-fed-ledger
+	$(CARGO) test --locked --package p2p-fed-cli --test cli
 
 e2e: build peers ## the tests of the release binary with real servers and clients alone
 	$(E2E) $(CARGO) test --locked --package p2p-fed-cli --test e2e

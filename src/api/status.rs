@@ -66,7 +66,7 @@ pub struct Peer {
 pub struct Service {
     /// Its name.
     pub name: String,
-    /// `http` or `tcp`.
+    /// `http` or `tcp`; empty while nobody offers it.
     pub protocol: String,
     /// Who offers it.
     pub workers: Vec<Worker>,

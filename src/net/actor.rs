@@ -399,12 +399,14 @@ impl Actor {
         if let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut()
             && info.protocols.iter().any(|protocol| kademlia.protocol_names().contains(protocol))
         {
-            self.dht_silent_since = None;
             for address in info.listen_addrs {
                 kademlia.add_address(&peer, address);
             }
             let now = self.now();
-            if let Some(rendezvous) = &mut self.rendezvous {
+            let is_first = self.dht_silent_since.take().is_some();
+            if let Some(rendezvous) = &mut self.rendezvous
+                && (is_first || self.connections.is_empty())
+            {
                 rendezvous.hurry(now);
             }
         }
@@ -447,13 +449,13 @@ impl Actor {
 
     fn on_closed(&mut self, peer: PeerId, id: ConnectionId, last: bool) {
         let was_member = node_of(&peer).is_some_and(|node| self.connections.closed(node, id));
+        let now = self.now();
         if last {
-            let now = self.now();
             self.dialer.disconnected(now, peer, was_member);
-            if was_member
-                && self.connections.is_empty()
-                && let Some(rendezvous) = &mut self.rendezvous
-            {
+        }
+        if was_member && self.connections.is_empty() {
+            self.dialer.hurry(now);
+            if let Some(rendezvous) = &mut self.rendezvous {
                 rendezvous.hurry(now);
             }
         }

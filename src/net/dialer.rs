@@ -204,13 +204,10 @@ impl Dialer {
                 entry.state = State::Waiting { at: now + wait, path: Path::Tcp };
             }
         }
-        if self.connected.is_empty() && was_member {
-            self.hurry(now);
-        }
     }
 
-    /// Try everybody soon: all connections are lost.
-    fn hurry(&mut self, now: Duration) {
+    /// Try everybody soon: all members are lost.
+    pub(super) fn hurry(&mut self, now: Duration) {
         let soon = now + self.jittered(FIRST_WAIT);
         for entry in self.targets.values_mut() {
             entry.failures = entry.failures.min(1);
@@ -377,6 +374,7 @@ mod tests {
         let last = PeerId::random();
         dialer.connected(last);
         dialer.disconnected(now, last, true);
+        dialer.hurry(now);
         assert!(dialer.poll_timeout().unwrap() <= now + S);
     }
 
