@@ -26,8 +26,9 @@ use super::{
     socket::{Family, Link},
 };
 
-/// How often the interfaces are read anew: a cable plugged in is found within half a minute.
-const REREAD: Duration = Duration::from_secs(30);
+/// How often the interfaces are read anew. A node started with its machine is there before the network is, and people wait
+/// for it; the reading is one question to the kernel.
+const REREAD: Duration = Duration::from_secs(2);
 
 /// A link and its timing.
 struct Station {
