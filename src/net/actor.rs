@@ -126,7 +126,7 @@ impl Actor {
         let (connections, peers) = Connections::new();
         let (addresses, addresses_seen) = watch::channel(bound);
         let mdns = match config.mdns {
-            true => Some(spawn_mdns(&token, local, addresses_seen.clone(), config.mdns_port, &cancel)?),
+            true => Some(spawn_mdns(&config, &token, local, addresses_seen.clone(), &cancel)?),
             false => None,
         };
         let started = Instant::now();
@@ -497,18 +497,17 @@ async fn sleep_until(due: Option<TokioInstant>) {
 }
 
 fn spawn_mdns(
+    config: &Config,
     token: &Token,
     local: PeerId,
     addresses: watch::Receiver<Vec<Multiaddr>>,
-    port: u16,
     cancel: &CancellationToken,
 ) -> Result<Mdns, Error> {
-    // A node that listens on loopback alone has nothing to say to the LAN.
-    let interfaces = match addresses.borrow().iter().all(listen::is_loopback) {
+    let interfaces = match listen::is_confined(config) {
         true => mdns::Interfaces::Loopback,
         false => mdns::Interfaces::All,
     };
-    let config = mdns::Config { service: token.mdns_name().to_owned(), interfaces, port };
+    let config = mdns::Config { service: token.mdns_name().to_owned(), interfaces, port: config.mdns_port };
     let (found, task) = mdns::spawn(config, local, addresses, cancel.clone())?;
     Ok(Mdns { found, task })
 }

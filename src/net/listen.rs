@@ -107,8 +107,14 @@ pub(super) fn is_lan(address: &Multiaddr) -> bool {
     }
 }
 
+/// The node listens on loopback alone because it was told to, and so has nothing to say to the LAN. One whose network is
+/// merely not up yet has.
+pub(super) fn is_confined(config: &Config) -> bool {
+    !config.listen.is_empty() && config.listen.iter().all(is_loopback)
+}
+
 /// The address is of this host alone.
-pub(super) fn is_loopback(address: &Multiaddr) -> bool {
+fn is_loopback(address: &Multiaddr) -> bool {
     ip_of(address).is_some_and(|ip| ip.is_loopback())
 }
 
@@ -147,6 +153,15 @@ mod tests {
         let config = Config { lan: true, ..Config::default() };
         let both = addresses(&["/ip4/203.0.113.9/tcp/1", "/ip4/10.0.0.2/tcp/1"]);
         assert_eq!(announced(&config, both), addresses(&["/ip4/10.0.0.2/tcp/1"]));
+    }
+
+    /// It kept to loopback for ever when it was started before its network was up.
+    #[test]
+    fn a_node_is_confined_by_its_configuration_not_by_what_is_up() {
+        assert!(!is_confined(&Config::default()));
+        let on = |texts: &[&str]| Config { listen: addresses(texts), ..Config::default() };
+        assert!(is_confined(&on(&["/ip4/127.0.0.1/tcp/0", "/ip6/::1/udp/0/quic-v1"])));
+        assert!(!is_confined(&on(&["/ip4/127.0.0.1/tcp/0", "/ip4/0.0.0.0/tcp/0"])));
     }
 
     #[test]
