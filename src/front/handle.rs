@@ -13,11 +13,11 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, End, Error, Listener, http::Pool};
+use super::{Config, End, Error, Listener, client::Client, http::Pool};
 use crate::{
     balance::{Balancer, Connected, EndpointStatus, InFlight, Outcome},
     ledger::View,
-    tunnel::Dial,
+    tunnel::{self, Dial},
 };
 
 /// Longest deadline of a drain; a longer one could not be added to the clock.
@@ -173,6 +173,19 @@ impl Shared {
         if matches!(outcome, Outcome::Failed | Outcome::Unreachable) && self.balancer.way_to(self.now(), node).is_none()
         {
             self.pool.forget(node);
+        }
+    }
+
+    /// Ends the charge of bytes that were spliced. The client is reset unless both directions ended, and only a broken
+    /// tunnel is held against the worker.
+    pub(super) fn conclude(&self, flight: InFlight, client: &Client, end: &tunnel::End) {
+        if !end.is_complete() {
+            client.reset().set();
+        }
+        match end {
+            tunnel::End::Complete | tunnel::End::Idle => self.finish(flight, Outcome::Ok),
+            tunnel::End::Tunnel(_) => self.finish(flight, Outcome::Failed),
+            tunnel::End::Cancelled | tunnel::End::Local(_) => drop(flight),
         }
     }
 

@@ -10,8 +10,8 @@ use super::{
     search::{Miss, NotFound, Search},
 };
 use crate::{
-    balance::{InFlight, Outcome},
-    tunnel::{Class, End, Transferred, TunnelStream, splice},
+    balance::InFlight,
+    tunnel::{Class, Transferred, TunnelStream, splice},
 };
 
 /// Carries `client` to a worker and back until both directions ended, it is idle for too long, or `cut`.
@@ -32,14 +32,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, mut client: Client, cut: &Cancel
     flight.answered(shared.now());
     let Transferred { up, down, end } = splice(&mut client, &mut tunnel, shared.config.idle_timeout, cut).await;
     tracing::debug!(%service, client = %client.address(), node = %flight.node().short(), up, down, %end, "connection ended");
-    if !end.is_complete() {
-        client.reset().set();
-    }
-    match end {
-        End::Complete | End::Idle => shared.finish(flight, Outcome::Ok),
-        End::Tunnel(_) => shared.finish(flight, Outcome::Failed),
-        End::Cancelled | End::Local(_) => drop(flight),
-    }
+    shared.conclude(flight, &client, &end);
 }
 
 /// The first worker that takes the connection.

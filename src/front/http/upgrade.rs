@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{lane::Lane, wire::Wire};
 use crate::{
-    balance::{InFlight, Outcome},
+    balance::InFlight,
     front::{
         client::Client,
         handle::{Counted, Shared},
@@ -45,14 +45,7 @@ impl Bridge {
             service = %shared.config.service, client = %client.address(), node = %flight.node().short(), %end,
             "upgraded connection ended"
         );
-        if !end.is_complete() {
-            client.reset().set();
-        }
-        match end {
-            End::Complete | End::Idle => shared.finish(flight, Outcome::Ok),
-            End::Tunnel(_) => shared.finish(flight, Outcome::Failed),
-            End::Cancelled | End::Local(_) => drop(flight),
-        }
+        shared.conclude(flight, &client, &end);
         drop(counted);
     }
 }
