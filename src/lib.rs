@@ -18,6 +18,7 @@
 pub mod api;
 pub mod balance;
 pub mod config;
+pub mod direct;
 pub mod front;
 pub mod gossip;
 pub mod identity;

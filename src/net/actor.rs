@@ -21,6 +21,7 @@ use libp2p::{
     },
 };
 use tokio::{
+    net::TcpStream,
     sync::{mpsc, watch},
     task::JoinHandle,
     time::Instant as TokioInstant,
@@ -28,12 +29,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Acceptance, Command, Config, Dht, Error, Frame, Peers, Receipt, SYNC, Streams, TUNNEL,
+    Acceptance, Command, Config, DIRECT, Dht, Error, Frame, Peers, Receipt, SYNC, Streams, TUNNEL,
     admission::{Admission, Credentials, Standing, Strangers},
     behaviour::{Behaviour, BehaviourEvent, MemberBehaviourEvent},
     complaint,
     connections::Connections,
     dialer::{Dialer, Source, Target},
+    door::{self, Door},
     listen, mdns, node_of,
     rendezvous::{Rendezvous, Step},
     streams::{self, Inbound},
@@ -66,6 +68,8 @@ pub(super) struct Bound {
     pub(super) streams: Streams,
     pub(super) tunnels: mpsc::Receiver<Inbound>,
     pub(super) syncs: mpsc::Receiver<Inbound>,
+    pub(super) directs: mpsc::Receiver<Inbound>,
+    pub(super) knocks: mpsc::Receiver<TcpStream>,
     pub(super) peers: watch::Receiver<Arc<Peers>>,
     pub(super) addresses: watch::Receiver<Vec<Multiaddr>>,
 }
@@ -115,13 +119,14 @@ impl Actor {
             Credentials { network: token.network_id(), generation: token.generation(), key: token.admission_key() };
         let strangers = if config.dht == Dht::Off { Strangers::Refuse } else { Strangers::Dht };
         let admission = Admission::new(credentials, local, strangers);
-        let (behaviour, streams, [tunnels, syncs]) = streams::Streams::new([TUNNEL, SYNC]);
+        let (behaviour, streams, [tunnels, syncs, directs]) = streams::Streams::new([TUNNEL, SYNC, DIRECT]);
+        let (door, knocks) = Door::new();
         let topics = Topics::default();
         let behaviour = Behaviour::new(&keypair, config.dht, admission.clone(), behaviour, topics.allowed())?;
         let swarm_config = libp2p::swarm::Config::with_tokio_executor()
             .with_max_negotiating_inbound_streams(NEGOTIATING)
             .with_substream_upgrade_protocol_override(libp2p::core::upgrade::Version::V1Lazy);
-        let mut swarm = Swarm::new(transport::build(&keypair, &admission)?, behaviour, local, swarm_config);
+        let mut swarm = Swarm::new(transport::build(&keypair, &admission, door)?, behaviour, local, swarm_config);
         let bound = listen::bind(&mut swarm, &config).await?;
         let (connections, peers) = Connections::new();
         let (addresses, addresses_seen) = watch::channel(bound);
@@ -154,7 +159,7 @@ impl Actor {
         };
         actor.enter();
         actor.addresses_changed();
-        Ok(Bound { actor, streams, tunnels, syncs, peers, addresses: addresses_seen })
+        Ok(Bound { actor, streams, tunnels, syncs, directs, knocks, peers, addresses: addresses_seen })
     }
 
     /// Sets out for the bootstrap peers and the DHT.
@@ -363,6 +368,8 @@ impl Actor {
                     self.dial_failed(&target, &complaint::of(&error));
                 }
             }
+            SwarmEvent::IncomingConnectionError { error, .. }
+                if complaint::is_caused_by::<door::HandedOver>(&error) => {}
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(address = %send_back_addr, error = complaint::of(&error), "inbound connection refused");
             }
@@ -444,7 +451,7 @@ impl Actor {
             );
         }
         tracing::debug!(peer = node.short(), address = %endpoint.get_remote_address(), "member connected");
-        self.connections.opened(node, id, endpoint.get_remote_address().clone(), clock_ahead_ms);
+        self.connections.opened(node, id, endpoint, clock_ahead_ms);
     }
 
     fn on_closed(&mut self, peer: PeerId, id: ConnectionId, last: bool) {

@@ -48,6 +48,11 @@ fn of_dial(error: &DialError) -> String {
     }
 }
 
+/// Whether an `E` is among the causes.
+pub(super) fn is_caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    error.is::<E>() || next(error).is_some_and(is_caused_by::<E>)
+}
+
 /// `io::Error` hides what it wraps from `source`.
 fn next<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>() {

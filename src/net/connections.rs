@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use libp2p::{Multiaddr, swarm::ConnectionId};
+use libp2p::{Multiaddr, core::ConnectedPoint, swarm::ConnectionId};
 use tokio::sync::watch;
 
 use super::{Peer, Peers, Transport, peers::Rtt};
@@ -26,6 +26,7 @@ struct Connection {
     id: ConnectionId,
     number: u64,
     address: Multiaddr,
+    dialled: bool,
     clock_ahead_ms: i64,
     rtt: Rtt,
     /// Pings in a row that nobody answered.
@@ -42,9 +43,17 @@ impl Connections {
         self.by_node.is_empty()
     }
 
-    pub(super) fn opened(&mut self, node: NodeId, id: ConnectionId, address: Multiaddr, clock_ahead_ms: i64) {
+    pub(super) fn opened(&mut self, node: NodeId, id: ConnectionId, point: &ConnectedPoint, clock_ahead_ms: i64) {
         self.count += 1;
-        let connection = Connection { id, number: self.count, address, clock_ahead_ms, rtt: Rtt::default(), silent: 0 };
+        let connection = Connection {
+            id,
+            number: self.count,
+            address: point.get_remote_address().clone(),
+            dialled: point.is_dialer(),
+            clock_ahead_ms,
+            rtt: Rtt::default(),
+            silent: 0,
+        };
         self.by_node.entry(node).or_default().push(connection);
         self.tell();
     }
@@ -91,6 +100,7 @@ impl Connections {
                 number: newest.number,
                 transport: Transport::of(&newest.address),
                 address: newest.address.clone(),
+                dialled: newest.dialled,
                 responsive: connections.iter().any(|connection| connection.silent == 0),
                 clock_ahead_ms: newest.clock_ahead_ms,
                 rtt: newest.rtt.clone(),
@@ -107,18 +117,19 @@ mod tests {
 
     const NODE: NodeId = NodeId::from_bytes([7; 32]);
 
-    fn address() -> Multiaddr {
-        "/ip4/192.0.2.1/tcp/1".parse().unwrap()
+    fn point() -> ConnectedPoint {
+        let (local_addr, send_back_addr) = (Multiaddr::empty(), "/ip4/192.0.2.1/tcp/1".parse().unwrap());
+        ConnectedPoint::Listener { local_addr, send_back_addr }
     }
 
     #[test]
     fn a_flap_shows_as_a_new_number() {
         let (mut connections, peers) = Connections::new();
-        connections.opened(NODE, ConnectionId::new_unchecked(1), address(), 0);
+        connections.opened(NODE, ConnectionId::new_unchecked(1), &point(), 0);
         let first = peers.borrow().connected[&NODE].number;
         assert!(connections.closed(NODE, ConnectionId::new_unchecked(1)));
         assert!(peers.borrow().connected.is_empty());
-        connections.opened(NODE, ConnectionId::new_unchecked(2), address(), 0);
+        connections.opened(NODE, ConnectionId::new_unchecked(2), &point(), 0);
         assert!(peers.borrow().connected[&NODE].number > first);
     }
 
@@ -126,7 +137,7 @@ mod tests {
     fn a_silent_peer_is_told_at_once_and_given_up_at_the_second_ping() {
         let (mut connections, peers) = Connections::new();
         let id = ConnectionId::new_unchecked(1);
-        connections.opened(NODE, id, address(), 0);
+        connections.opened(NODE, id, &point(), 0);
         assert!(!connections.pinged(NODE, id, Some(Duration::from_millis(3))));
         assert_eq!(peers.borrow().connected[&NODE].rtt(), Some(Duration::from_millis(3)));
         assert!(!connections.pinged(NODE, id, None));
@@ -140,8 +151,8 @@ mod tests {
     #[test]
     fn a_second_connection_keeps_a_peer_whose_first_one_ends() {
         let (mut connections, peers) = Connections::new();
-        connections.opened(NODE, ConnectionId::new_unchecked(1), address(), 0);
-        connections.opened(NODE, ConnectionId::new_unchecked(2), address(), 0);
+        connections.opened(NODE, ConnectionId::new_unchecked(1), &point(), 0);
+        connections.opened(NODE, ConnectionId::new_unchecked(2), &point(), 0);
         connections.closed(NODE, ConnectionId::new_unchecked(1));
         assert!(peers.borrow().connected.contains_key(&NODE));
     }

@@ -20,6 +20,7 @@ mod complaint;
 mod connections;
 mod dht;
 mod dialer;
+mod door;
 mod listen;
 pub mod mdns;
 mod members;
@@ -32,10 +33,14 @@ mod transport;
 use std::{io, sync::Arc};
 
 pub use admission::Error as AdmissionError;
+pub use door::KNOCK;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub};
 pub use peers::{Peer, Peers, Transport, node_of, peer_of};
 pub use streams::{Inbound, Streams};
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    net::TcpStream,
+    sync::{mpsc, watch},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{identity::Identity, ledger::NodeId, token::Token};
@@ -45,6 +50,9 @@ pub const TUNNEL: StreamProtocol = StreamProtocol::new("/p2p-fed/tunnel/1");
 
 /// Reconciliation of two ledgers.
 pub const SYNC: StreamProtocol = StreamProtocol::new("/p2p-fed/sync/1");
+
+/// Tickets for direct connections.
+pub const DIRECT: StreamProtocol = StreamProtocol::new("/p2p-fed/direct/1");
 
 /// Gossip frames waiting for the ledger. 256 frames of at most 64 KiB bound this to 16 MiB; when it is full the newest is
 /// dropped and counted, and the next sync repairs the loss.
@@ -169,6 +177,10 @@ pub struct Arrivals {
     pub tunnels: mpsc::Receiver<Inbound>,
     /// Streams of [`SYNC`].
     pub syncs: mpsc::Receiver<Inbound>,
+    /// Streams of [`DIRECT`].
+    pub directs: mpsc::Receiver<Inbound>,
+    /// Fresh connections whose first byte is [`KNOCK`]. Nothing of them was read, and who they come from is not known.
+    pub knocks: mpsc::Receiver<TcpStream>,
 }
 
 #[derive(Debug)]
@@ -201,7 +213,13 @@ impl Net {
             peers: built.peers,
             addresses: built.addresses,
         };
-        let arrivals = Arrivals { frames: arriving, tunnels: built.tunnels, syncs: built.syncs };
+        let arrivals = Arrivals {
+            frames: arriving,
+            tunnels: built.tunnels,
+            syncs: built.syncs,
+            directs: built.directs,
+            knocks: built.knocks,
+        };
         Ok((net, arrivals, built.actor.run()))
     }
 

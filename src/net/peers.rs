@@ -27,6 +27,8 @@ pub struct Peer {
     pub number: u64,
     /// Its end of the newest connection.
     pub address: Multiaddr,
+    /// This node dialled it there, so others of its ports may be reached there as well.
+    pub dialled: bool,
     /// What carries the newest connection.
     pub transport: Transport,
     /// It answered the last ping. A member that does not is stopped, frozen or cut off, and the connection is kept a while

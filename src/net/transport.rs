@@ -14,7 +14,7 @@ use libp2p::{
     dns, identity, noise, quic, tcp, tls, yamux,
 };
 
-use super::admission::Admission;
+use super::{admission::Admission, door::Door};
 
 /// Streams on one connection. The library aborts beyond 4096: its connection window is 1 GiB and it sets aside 256 KiB
 /// for each.
@@ -36,13 +36,17 @@ const BACKLOG: u32 = 1024;
 ///
 /// # Errors
 /// When no certificate can be made of the key.
-pub(super) fn build(keypair: &identity::Keypair, admission: &Admission) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
-    let named = match dns::tokio::Transport::system(addressed(keypair)?) {
+pub(super) fn build(
+    keypair: &identity::Keypair,
+    admission: &Admission,
+    door: Door,
+) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
+    let named = match dns::tokio::Transport::system(addressed(keypair, door.clone())?) {
         Ok(named) => named.boxed(),
         Err(error) => {
             // Two machines on a LAN without DNS, or a container without resolv.conf, must still meet.
             tracing::warn!(%error, "no system resolver; names in multiaddrs will not resolve");
-            addressed(keypair)?.boxed()
+            addressed(keypair, door)?.boxed()
         }
     };
     let admission = admission.clone();
@@ -53,6 +57,7 @@ pub(super) fn build(keypair: &identity::Keypair, admission: &Admission) -> io::R
 /// TCP and QUIC, for addresses without names.
 fn addressed(
     keypair: &identity::Keypair,
+    door: Door,
 ) -> io::Result<
     impl Transport<Output = (PeerId, StreamMuxerBox), Error: Send + Sync, Dial: Send, ListenerUpgrade: Send>
     + Send
@@ -66,6 +71,7 @@ fn addressed(
     let mut muxer = yamux::Config::default();
     muxer.set_max_num_streams(MAX_STREAMS);
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true).listen_backlog(BACKLOG))
+        .and_then(move |socket, point| door.open(socket, point))
         .upgrade(Version::V1Lazy)
         .authenticate(secure)
         .multiplex(muxer)

@@ -27,6 +27,7 @@ pub use error::Error;
 pub use front::Front;
 use libp2p::{Multiaddr, multiaddr::Protocol};
 use tokio::{
+    net::TcpStream,
     sync::{Mutex, mpsc, watch},
     task::{JoinError, JoinSet},
 };
@@ -34,6 +35,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     api,
+    direct::Direct,
     gossip::Gossip,
     identity::{KeyFile, NodeName, RuntimeDir, StateDir},
     ledger::{self, NodeId},
@@ -149,7 +151,8 @@ impl Node {
             arrivals.syncs,
             network_stop.clone(),
         );
-        let path = Arc::new(path::Path { net: net.clone(), worker: worker.clone() });
+        let direct = Direct::new(net.clone(), network_stop.clone()).map_err(net::Error::Setup)?;
+        let path = Arc::new(path::Path { net: net.clone(), direct: direct.pool().clone(), worker: worker.clone() });
         let mut fronts = Vec::new();
         for front in config.fronts {
             let path = Arc::clone(&path);
@@ -165,6 +168,12 @@ impl Node {
             "ledger"
         });
         tasks.spawn(accept_tunnels(arrivals.tunnels, worker.clone(), work_stop.clone()));
+        let keeping = direct.keep();
+        tasks.spawn(async {
+            keeping.await;
+            "direct connections"
+        });
+        tasks.spawn(accept_directly(direct, arrivals.directs, arrivals.knocks, worker.clone(), work_stop.clone()));
         let (speaker, farewell) =
             speaker::spawn(state.name().clone(), net.clone(), gossip.clone(), worker.clone(), network_stop.clone());
         tasks.spawn(speaker);
@@ -344,6 +353,26 @@ async fn accept_tunnels(
     // The network may end first when the node stops; nothing arrives any more then.
     stop.cancelled().await;
     "tunnels"
+}
+
+/// Hands tunnels that came over direct connections to the worker.
+async fn accept_directly(
+    direct: Direct,
+    asking: mpsc::Receiver<Inbound>,
+    knocks: mpsc::Receiver<TcpStream>,
+    worker: Worker,
+    stop: CancellationToken,
+) -> &'static str {
+    let serve = move |line, from| {
+        let worker = worker.clone();
+        async move { drop(worker.serve(line, from).await) }
+    };
+    if let Err(error) = direct.serve(knocks, asking, serve, stop.clone()).await {
+        tracing::warn!(%error, "no direct connections are taken");
+    }
+    // The network may end first when the node stops; nothing arrives any more then.
+    stop.cancelled().await;
+    "direct tunnels"
 }
 
 fn panic_of(error: JoinError) -> String {

@@ -1,4 +1,4 @@
-//! How this node's fronts reach a worker: a stream to another node, or its own exports.
+//! How this node's fronts reach a worker: a direct connection, a stream of libp2p's, or this node's own exports.
 
 use std::io;
 
@@ -6,9 +6,10 @@ use futures::future::{BoxFuture, FutureExt};
 use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 use crate::{
+    direct::{self, Lent},
     ledger::NodeId,
     net::{Net, TUNNEL, peer_of},
-    tunnel::{self, Dial, DialError, Header, Tunnel},
+    tunnel::{self, Dial, DialError, Header, OpenError, Tunnel},
     worker::Worker,
 };
 
@@ -16,7 +17,34 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Path {
     pub(super) net: Net,
+    pub(super) direct: direct::Pool,
     pub(super) worker: Worker,
+}
+
+impl Path {
+    /// Over a direct connection, if one can be had. One that broke before the verdict says little if it had rested, and
+    /// nothing of the client has left: a second one is tried.
+    async fn directly(&self, node: NodeId, header: &Header) -> Option<Result<Tunnel, DialError>> {
+        loop {
+            let Lent { line, has_rested } = self.direct.line(node).await?;
+            match tunnel::open(line, header).await {
+                Ok((stream, load)) => return Some(Ok(Tunnel { stream, load })),
+                Err(OpenError::Broken(_)) if has_rested => {}
+                Err(OpenError::Broken(_)) => return None,
+                Err(refused) => return Some(Err(refused.at(node))),
+            }
+        }
+    }
+
+    /// Over a stream of the libp2p connection.
+    async fn by_stream(&self, node: NodeId, header: &Header) -> Result<Tunnel, DialError> {
+        let unreachable = |source| DialError::Unreachable { node, source };
+        let no_key = || unreachable(io::Error::new(io::ErrorKind::InvalidInput, "its id is no key"));
+        let peer = peer_of(&node).ok_or_else(no_key)?;
+        let stream = self.net.streams().open(peer, TUNNEL).await.map_err(unreachable)?;
+        let (stream, load) = tunnel::open(stream.compat(), header).await.map_err(|error| error.at(node))?;
+        Ok(Tunnel { stream, load })
+    }
 }
 
 impl Dial for Path {
@@ -25,12 +53,10 @@ impl Dial for Path {
             if node == self.net.node() {
                 return self.worker.dial_local(node, header).await;
             }
-            let unreachable = |source| DialError::Unreachable { node, source };
-            let no_key = || unreachable(io::Error::new(io::ErrorKind::InvalidInput, "its id is no key"));
-            let peer = peer_of(&node).ok_or_else(no_key)?;
-            let stream = self.net.streams().open(peer, TUNNEL).await.map_err(unreachable)?;
-            let (stream, load) = tunnel::open(stream.compat(), &header).await.map_err(|error| error.at(node))?;
-            Ok(Tunnel { stream, load })
+            match self.directly(node, &header).await {
+                Some(dialled) => dialled,
+                None => self.by_stream(node, &header).await,
+            }
         }
         .boxed()
     }

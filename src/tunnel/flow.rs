@@ -14,10 +14,10 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::MAX_FRAME;
+use super::{MAX_FRAME, frame::HEADER};
 
-/// Bytes read at a time: one frame, so that a full read leaves in one piece.
-pub(super) const CHUNK: usize = MAX_FRAME;
+/// Bytes read at a time. With its header a full read is one frame and fills four TLS records, with nothing left over.
+pub(super) const CHUNK: usize = MAX_FRAME - HEADER;
 
 /// Chunks that one direction moves before the other, and other tasks, get their turn: 1 MiB.
 const TURN: usize = 16;

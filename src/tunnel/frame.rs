@@ -1,12 +1,17 @@
 //! The framing that makes half-close and reset mean the same on every carrier.
 //!
-//! Each frame is a big-endian `u32` length and that many bytes, 1 to [`MAX_FRAME`]. A length of zero is the end of that
-//! direction. A carrier that ends without it was cut: the reader gets `ConnectionReset`, never a short but well-formed
-//! body. That is why dropping a [`TunnelStream`] before [`shutdown`](tokio::io::AsyncWriteExt::shutdown) *is* the reset:
-//! yamux tells the peer so by itself, QUIC would otherwise let it look like a clean end.
+//! Each frame is a big-endian `u32` and what it says:
+//!
+//! | value | means |
+//! |---|---|
+//! | 1 to [`MAX_FRAME`] | that many bytes follow |
+//! | 0 | the end of this direction |
+//! | `0xffff_ffff` | a reset: this direction ends, and what came may not be all |
+//!
+//! A carrier that ends without an end mark was cut: the reader gets `ConnectionReset`, never a short but well-formed body.
 
 use std::{
-    fmt, io,
+    io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -16,22 +21,34 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Bytes in one frame at most. 64 KiB is where larger writes stop paying, and bounds what a slow peer makes us hold.
 pub const MAX_FRAME: usize = 64 * 1024;
 
-const HEADER: usize = 4;
+/// Bytes before each frame's own.
+pub(super) const HEADER: usize = 4;
+
+const END: u32 = 0;
+const RESET: u32 = u32::MAX;
 
 /// What the outgoing buffer may keep while nothing is on its way. Ten thousand quiet tunnels then hold 10 MiB, not 640.
 const KEPT: usize = 1024;
 
 /// Any reliable byte stream that can carry a tunnel.
-pub trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Carrier for T {}
+pub trait Carrier: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The concrete type, for whoever lent the carrier and takes it back.
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send>;
+}
 
-/// One end of a tunnel after the verdict: ordinary bytes in, ordinary bytes out.
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Carrier for T {
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+        self
+    }
+}
+
+/// A carrier that speaks frames: ordinary bytes in, ordinary bytes out.
 ///
-/// Writes may stay in a buffer of one frame until `flush`. Dropping it before `shutdown` resets the tunnel.
-pub struct TunnelStream {
-    carrier: Box<dyn Carrier>,
+/// Writes may stay in a buffer of one frame until `flush`. Shutting down writes the end mark and leaves the carrier open.
+pub(super) struct Framed {
+    pub(super) carrier: Box<dyn Carrier>,
     reading: Reading,
-    /// The frame on its way out; `sent` bytes of it have left.
+    /// The part of a frame that the carrier has not taken; `sent` bytes of it have left.
     out: Vec<u8>,
     sent: usize,
     writing: Writing,
@@ -42,21 +59,22 @@ enum Reading {
     Header { got: usize, bytes: [u8; HEADER] },
     Data { left: usize },
     Ended,
+    Reset,
 }
 
 #[derive(Clone, Copy, PartialEq)]
 enum Writing {
     Open,
-    /// The end mark is in the buffer or beyond.
+    /// The mark is in the buffer or beyond.
     Ending,
     Ended,
 }
 
-impl TunnelStream {
+impl Framed {
     /// Speaks frames over `carrier`, of which nothing beyond the verdict may have been read.
-    pub fn new(carrier: impl Carrier + 'static) -> Self {
+    pub(super) fn new(carrier: Box<dyn Carrier>) -> Self {
         Self {
-            carrier: Box::new(carrier),
+            carrier,
             reading: Reading::Header { got: 0, bytes: [0; HEADER] },
             out: Vec::new(),
             sent: 0,
@@ -64,10 +82,14 @@ impl TunnelStream {
         }
     }
 
-    /// Two ends of one tunnel in memory.
-    pub fn pair() -> (Self, Self) {
-        let (a, b) = tokio::io::duplex(MAX_FRAME);
-        (Self::new(a), Self::new(b))
+    /// Both directions ended, and the marks have left: the carrier stands where another tunnel may begin.
+    pub(super) fn is_over(&self) -> bool {
+        self.has_been_read() && self.writing == Writing::Ended
+    }
+
+    /// The peer's direction ended, one way or the other.
+    pub(super) fn has_been_read(&self) -> bool {
+        matches!(self.reading, Reading::Ended | Reading::Reset)
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -82,13 +104,35 @@ impl TunnelStream {
         self.sent = 0;
         Poll::Ready(Ok(()))
     }
+
+    /// Ends this node's direction with a reset, unless it has ended. Ready when the mark has left.
+    pub(super) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_mark(cx, RESET)
+    }
+
+    fn poll_mark(&mut self, cx: &mut Context<'_>, mark: u32) -> Poll<io::Result<()>> {
+        loop {
+            match self.writing {
+                Writing::Open => {
+                    ready!(self.poll_drain(cx))?;
+                    self.out.extend_from_slice(&mark.to_be_bytes());
+                    self.writing = Writing::Ending;
+                }
+                Writing::Ending => {
+                    ready!(Pin::new(&mut *self).poll_flush(cx))?;
+                    self.writing = Writing::Ended;
+                }
+                Writing::Ended => return Poll::Ready(Ok(())),
+            }
+        }
+    }
 }
 
 fn cut() -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionReset, "the tunnel was reset")
 }
 
-impl AsyncRead for TunnelStream {
+impl AsyncRead for Framed {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if buf.remaining() == 0 {
@@ -97,6 +141,7 @@ impl AsyncRead for TunnelStream {
         loop {
             match &mut this.reading {
                 Reading::Ended => return Poll::Ready(Ok(())),
+                Reading::Reset => return Poll::Ready(Err(cut())),
                 Reading::Header { got, bytes } => {
                     let mut part = ReadBuf::new(&mut bytes[*got..]);
                     ready!(Pin::new(&mut this.carrier).poll_read(cx, &mut part))?;
@@ -106,9 +151,10 @@ impl AsyncRead for TunnelStream {
                     }
                     *got += n;
                     if *got == HEADER {
-                        this.reading = match u32::from_be_bytes(*bytes) as usize {
-                            0 => Reading::Ended,
-                            left @ 1..=MAX_FRAME => Reading::Data { left },
+                        this.reading = match u32::from_be_bytes(*bytes) {
+                            END => Reading::Ended,
+                            RESET => Reading::Reset,
+                            left if left as usize <= MAX_FRAME => Reading::Data { left: left as usize },
                             _ => {
                                 let text = "a tunnel frame over 64 KiB";
                                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
@@ -136,7 +182,7 @@ impl AsyncRead for TunnelStream {
     }
 }
 
-impl AsyncWrite for TunnelStream {
+impl AsyncWrite for Framed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         if self.writing != Writing::Open {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
@@ -145,12 +191,19 @@ impl AsyncWrite for TunnelStream {
             return Poll::Ready(Ok(0));
         }
         ready!(self.poll_drain(cx))?;
-        let n = data.len().min(MAX_FRAME);
-        self.out.extend_from_slice(&(n as u32).to_be_bytes());
-        self.out.extend_from_slice(&data[..n]);
+        let (data, _) = data.split_at(data.len().min(MAX_FRAME));
+        let header = (data.len() as u32).to_be_bytes();
+        let mut taken = 0;
+        if self.carrier.is_write_vectored() {
+            // Straight from the caller's buffer; what the carrier does not take is kept.
+            let slices = [IoSlice::new(&header), IoSlice::new(data)];
+            taken = ready!(Pin::new(&mut self.carrier).poll_write_vectored(cx, &slices))?;
+        }
+        self.out.extend_from_slice(header.get(taken..).unwrap_or_default());
+        self.out.extend_from_slice(data.get(taken.saturating_sub(HEADER)..).unwrap_or_default());
         match self.poll_drain(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(n)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(data.len())),
         }
     }
 
@@ -163,126 +216,49 @@ impl AsyncWrite for TunnelStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            match self.writing {
-                Writing::Open => {
-                    ready!(self.poll_drain(cx))?;
-                    self.out.extend_from_slice(&0u32.to_be_bytes());
-                    self.writing = Writing::Ending;
-                }
-                Writing::Ending => {
-                    ready!(self.as_mut().poll_flush(cx))?;
-                    // The end mark says it all. The peer may already be done and gone, so that closing the carrier
-                    // fails; that is no failure of the tunnel.
-                    let _ = ready!(Pin::new(&mut self.carrier).poll_shutdown(cx));
-                    self.writing = Writing::Ended;
-                }
-                Writing::Ended => return Poll::Ready(Ok(())),
-            }
-        }
-    }
-}
-
-impl fmt::Debug for TunnelStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TunnelStream").finish_non_exhaustive()
+        self.poll_mark(cx, END)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
 
-    /// A tunnel end, and the raw carrier at its other side.
-    fn raw(buffer: usize) -> (TunnelStream, DuplexStream) {
-        let (carrier, far) = duplex(buffer);
-        (TunnelStream::new(carrier), far)
-    }
+    /// Takes one slice at a time, as streams of libp2p's do.
+    struct OneByOne(tokio::io::DuplexStream);
 
-    async fn read_error(bytes: &[u8]) -> (Vec<u8>, io::ErrorKind) {
-        let (mut tunnel, mut far) = raw(1024);
-        far.write_all(bytes).await.unwrap();
-        drop(far);
-        let mut read = Vec::new();
-        let error = tunnel.read_to_end(&mut read).await.unwrap_err();
-        (read, error.kind())
-    }
-
-    #[tokio::test]
-    async fn the_bytes_are_as_documented() {
-        let (mut tunnel, mut far) = raw(1024);
-        tunnel.write_all(b"abc").await.unwrap();
-        tunnel.shutdown().await.unwrap();
-        let mut bytes = Vec::new();
-        far.read_to_end(&mut bytes).await.unwrap();
-        assert_eq!(bytes, b"\0\0\0\x03abc\0\0\0\0");
-    }
-
-    #[tokio::test]
-    async fn each_direction_ends_by_itself() {
-        let (mut a, mut b) = TunnelStream::pair();
-        a.write_all(b"question").await.unwrap();
-        a.shutdown().await.unwrap();
-        let mut text = String::new();
-        b.read_to_string(&mut text).await.unwrap();
-        assert_eq!(text, "question");
-        assert_eq!(b.read(&mut [0; 8]).await.unwrap(), 0, "an end stays an end");
-
-        b.write_all(b"answer").await.unwrap();
-        b.shutdown().await.unwrap();
-        b.shutdown().await.unwrap();
-        drop(b);
-        text.clear();
-        a.read_to_string(&mut text).await.unwrap();
-        assert_eq!(text, "answer");
-    }
-
-    #[tokio::test]
-    async fn any_cut_is_a_reset_and_what_came_before_it_is_kept() {
-        for (bytes, kept) in [
-            (&b""[..], &b""[..]),
-            (b"\0\0", b""),
-            (b"\0\0\0\x05", b""),
-            (b"\0\0\0\x05abc", b"abc"),
-            (b"\0\0\0\x03abc", b"abc"),
-        ] {
-            assert_eq!(read_error(bytes).await, (kept.to_vec(), io::ErrorKind::ConnectionReset));
+    impl AsyncRead for OneByOne {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buf)
         }
     }
 
-    #[tokio::test]
-    async fn a_frame_over_the_bound_is_refused_before_its_body() {
-        let over = (MAX_FRAME as u32 + 1).to_be_bytes();
-        assert_eq!(read_error(&over).await, (Vec::new(), io::ErrorKind::InvalidData));
-        assert_eq!(read_error(&[0xff; 4]).await, (Vec::new(), io::ErrorKind::InvalidData));
+    impl AsyncWrite for OneByOne {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, data)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    fn pair(buffer: usize) -> [(Framed, Framed); 2] {
+        let ((a, b), (c, d)) = (duplex(buffer), duplex(buffer));
+        let one_by_one = (Framed::new(Box::new(OneByOne(c))), Framed::new(Box::new(OneByOne(d))));
+        [(Framed::new(Box::new(a)), Framed::new(Box::new(b))), one_by_one]
     }
 
     #[tokio::test]
-    async fn dropping_before_shutdown_resets_the_peer() {
-        let (mut a, mut b) = TunnelStream::pair();
-        a.write_all(b"half a body").await.unwrap();
-        a.flush().await.unwrap();
-        drop(a);
-        let mut read = Vec::new();
-        assert_eq!(b.read_to_end(&mut read).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-        assert_eq!(read, b"half a body");
-    }
-
-    #[tokio::test]
-    async fn nothing_follows_the_end_mark() {
-        let (mut a, _b) = TunnelStream::pair();
-        a.shutdown().await.unwrap();
-        assert_eq!(a.write(b"more").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
-    }
-
-    #[tokio::test]
-    async fn a_large_write_is_cut_into_frames_and_arrives_whole_over_any_carrier() {
-        let sent: Vec<u8> = (0..3 * MAX_FRAME + 17).map(|i| (i % 251) as u8).collect();
-        for buffer in [1, 5, 4096] {
-            let (near, far) = duplex(buffer);
-            let (mut a, mut b) = (TunnelStream::new(near), TunnelStream::new(far));
+    async fn whatever_the_carrier_takes_at_a_time_the_bytes_are_the_same() {
+        let sent: Vec<u8> = (0..2 * MAX_FRAME + 17).map(|i| (i % 251) as u8).collect();
+        for (mut a, mut b) in [1, 3, 5, 4096].into_iter().flat_map(pair) {
             let write = async {
                 a.write_all(&sent).await.unwrap();
                 a.shutdown().await.unwrap();
@@ -290,13 +266,34 @@ mod tests {
             let mut read = Vec::new();
             let (_, result) = tokio::join!(write, b.read_to_end(&mut read));
             result.unwrap();
-            assert!(read == sent, "carrier of {buffer} bytes");
+            assert!(read == sent);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reset_mark_is_a_reset_and_leaves_the_carrier_usable() {
+        for (mut a, mut b) in pair(64) {
+            a.write_all(b"half").await.unwrap();
+            std::future::poll_fn(|cx| a.poll_reset(cx)).await.unwrap();
+            let mut read = Vec::new();
+            assert_eq!(b.read_to_end(&mut read).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+            assert_eq!(read, b"half");
+            assert_eq!(b.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset, "it stays one");
+            assert_eq!(a.write(b"more").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+            b.shutdown().await.unwrap();
+            assert_eq!(a.read(&mut [0]).await.unwrap(), 0);
+            assert!(a.is_over() && b.is_over());
+            a.carrier.write_all(b"next").await.unwrap();
+            let mut next = [0; 4];
+            b.carrier.read_exact(&mut next).await.unwrap();
+            assert_eq!(&next, b"next");
         }
     }
 
     #[tokio::test]
     async fn a_quiet_tunnel_holds_no_frame() {
-        let (mut a, mut b) = TunnelStream::pair();
+        let (near, far) = duplex(MAX_FRAME);
+        let (mut a, mut b) = (Framed::new(Box::new(OneByOne(near))), Framed::new(Box::new(far)));
         let mut sink = vec![0; MAX_FRAME];
         let write = async {
             a.write_all(&vec![1; MAX_FRAME]).await.unwrap();

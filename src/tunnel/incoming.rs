@@ -2,27 +2,28 @@
 
 use tokio::io::AsyncWriteExt;
 
-use super::{Carrier, Header, Load, MessageError, Refusal, TunnelStream, Verdict, read_header, write_verdict};
+use super::{Header, Line, Load, MessageError, Refusal, TunnelStream, Verdict, read_header, write_verdict};
 
 /// A tunnel whose header was read and whose verdict is still to be given. Dropping it is a reset.
 #[derive(Debug)]
-pub struct Incoming<C> {
-    carrier: C,
+pub struct Incoming {
+    line: Line,
     header: Header,
 }
 
-impl<C: Carrier + 'static> Incoming<C> {
+impl Incoming {
     /// Reads the header. One that is not understood is answered with [`Refusal::Malformed`]. The caller bounds the wait.
     ///
     /// # Errors
     /// The front did not send a header that this version reads.
-    pub async fn read(mut carrier: C) -> Result<Self, MessageError> {
-        match read_header(&mut carrier).await {
-            Ok(header) => Ok(Self { carrier, header }),
+    pub async fn read(line: impl Into<Line>) -> Result<Self, MessageError> {
+        let mut line = line.into();
+        match read_header(&mut line.carrier).await {
+            Ok(header) => Ok(Self { line, header }),
             Err(error @ MessageError::Io(_)) => Err(error),
             Err(error) => {
                 // What is wrong with the header says more than how the answer to it failed.
-                let _ = refuse(carrier, Refusal::Malformed).await;
+                let _ = refuse(line, Refusal::Malformed).await;
                 Err(error)
             }
         }
@@ -38,34 +39,37 @@ impl<C: Carrier + 'static> Incoming<C> {
     /// # Errors
     /// The carrier broke: the front has given up, or is gone.
     pub async fn accept(mut self, load: Load) -> Result<TunnelStream, MessageError> {
-        write_verdict(&mut self.carrier, &Verdict::Accepted(load)).await?;
-        Ok(TunnelStream::new(self.carrier))
+        write_verdict(&mut self.line.carrier, &Verdict::Accepted(load)).await?;
+        Ok(TunnelStream::over(self.line))
     }
 
     /// Tells the front why not.
     ///
     /// # Errors
     /// The carrier broke: the front has given up, or is gone.
-    pub async fn refuse(self, reason: Refusal) -> Result<(), MessageError> {
-        refuse(self.carrier, reason).await
+    pub async fn refuse(mut self, reason: Refusal) -> Result<(), MessageError> {
+        write_verdict(&mut self.line.carrier, &Verdict::Refused(reason)).await?;
+        self.line.end().await;
+        Ok(())
     }
 }
 
-/// Declines a tunnel, whether its header was read or not, and closes the carrier in good order so that the verdict
-/// arrives.
+/// Declines a tunnel whose header was not read or not understood, and closes the carrier, be it lent or not, in good order
+/// so that the verdict arrives.
 ///
 /// # Errors
 /// The carrier broke: the front has given up, or is gone.
-pub async fn refuse(mut carrier: impl Carrier, reason: Refusal) -> Result<(), MessageError> {
-    write_verdict(&mut carrier, &Verdict::Refused(reason)).await?;
+pub async fn refuse(line: impl Into<Line>, reason: Refusal) -> Result<(), MessageError> {
+    let mut line = line.into();
+    write_verdict(&mut line.carrier, &Verdict::Refused(reason)).await?;
     // The front may have read the verdict and closed first.
-    let _ = carrier.shutdown().await;
+    let _ = line.carrier.shutdown().await;
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, duplex};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
     use crate::tunnel::{Class, OpenError, TraceId, open};

@@ -5,9 +5,11 @@
 //! ([`TunnelStream`]), so that half-close and reset mean the same on every carrier.
 //!
 //! ```text
-//! front    open(carrier, header) ─▶ TunnelStream ─▶ splice(client, tunnel)
-//! worker   Incoming::read(carrier) ─▶ accept(load) | refuse(reason) ─▶ splice(backend, tunnel)
+//! front    open(line, header) ─▶ TunnelStream ─▶ splice(client, tunnel)
+//! worker   Incoming::read(line) ─▶ accept(load) | refuse(reason) ─▶ splice(backend, tunnel)
 //! ```
+//!
+//! A [`Line`] is a carrier with or without a home: one that is lent goes back when its tunnel is over, and carries the next.
 //!
 //! **Invariant.** A tunnel ends when both directions ended, or on idle, or on cancel, or by a fault, and [`End`] says
 //! which. Dropping a tunnel that did not end is a reset at the peer, and only a whole body ever looks whole.
@@ -20,16 +22,20 @@ mod flow;
 mod frame;
 mod header;
 mod incoming;
+mod line;
 mod message;
 mod open;
 mod splice;
+mod stream;
 mod verdict;
 
 pub use dial::{Dial, DialError, Tunnel};
-pub use frame::{Carrier, MAX_FRAME, TunnelStream};
+pub use frame::{Carrier, MAX_FRAME};
 pub use header::{Class, Header, MAX_HEADER, TraceId, is_service_name, read_header, write_header};
 pub use incoming::{Incoming, refuse};
+pub use line::{Home, Leftover, Line};
 pub use message::{MessageError, VERSION};
 pub use open::{OpenError, open};
 pub use splice::{End, Transferred, abort, splice};
+pub use stream::TunnelStream;
 pub use verdict::{Load, MAX_VERDICT, Refusal, Verdict, read_verdict, write_verdict};

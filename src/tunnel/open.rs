@@ -2,9 +2,7 @@
 
 use std::io;
 
-use super::{
-    Carrier, DialError, Header, Load, MessageError, Refusal, TunnelStream, Verdict, read_verdict, write_header,
-};
+use super::{DialError, Header, Line, Load, MessageError, Refusal, TunnelStream, Verdict, read_verdict, write_header};
 use crate::ledger::NodeId;
 
 /// Why a carrier did not become a tunnel. Nothing of the client has left the front.
@@ -29,20 +27,24 @@ impl OpenError {
     }
 }
 
-/// Sends `header` over a fresh carrier and waits for the verdict. The caller bounds the wait; dropping the future drops the
+/// Sends `header` over a fresh line and waits for the verdict. The caller bounds the wait; dropping the future drops the
 /// carrier, which the worker sees as a reset.
 ///
 /// # Errors
 /// See [`OpenError`]; in every case another worker may be tried. A header whose service name is not valid is refused as
 /// `Malformed` without a byte sent.
-pub async fn open(mut carrier: impl Carrier + 'static, header: &Header) -> Result<(TunnelStream, Load), OpenError> {
+pub async fn open(line: impl Into<Line>, header: &Header) -> Result<(TunnelStream, Load), OpenError> {
+    let mut line = line.into();
     let exchange = async {
-        write_header(&mut carrier, header).await?;
-        read_verdict(&mut carrier).await
+        write_header(&mut line.carrier, header).await?;
+        read_verdict(&mut line.carrier).await
     };
     match exchange.await {
-        Ok(Verdict::Accepted(load)) => Ok((TunnelStream::new(carrier), load)),
-        Ok(Verdict::Refused(reason)) => Err(OpenError::Refused(reason)),
+        Ok(Verdict::Accepted(load)) => Ok((TunnelStream::over(line), load)),
+        Ok(Verdict::Refused(reason)) => {
+            line.end().await;
+            Err(OpenError::Refused(reason))
+        }
         Err(MessageError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {
             Err(OpenError::Broken(io::Error::new(error.kind(), "the worker closed the stream")))
         }

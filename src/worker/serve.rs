@@ -12,8 +12,7 @@ use super::{
 use crate::{
     ledger::NodeId,
     tunnel::{
-        Carrier, DialError, Header, Incoming, MAX_FRAME, MessageError, Refusal, Transferred, Tunnel, open, refuse,
-        splice,
+        DialError, Header, Incoming, Line, MAX_FRAME, MessageError, Refusal, Transferred, Tunnel, open, refuse, splice,
     },
 };
 
@@ -40,16 +39,17 @@ pub enum Served {
 }
 
 impl Worker {
-    /// Serves one tunnel from `from`, which must be an admitted node, to its end. `carrier` is fresh: the header comes
-    /// next. Dropping the future resets the tunnel and the backend's connection.
-    pub async fn serve(&self, carrier: impl Carrier + 'static, from: NodeId) -> Served {
+    /// Serves one tunnel from `from`, which must be an admitted node, to its end. The header comes next on `line`. Dropping
+    /// the future resets the tunnel and the backend's connection.
+    pub async fn serve(&self, line: impl Into<Line>, from: NodeId) -> Served {
+        let line = line.into();
         let shared = Arc::clone(&self.shared);
         let Ok(room) = Arc::clone(&shared.room).try_acquire_owned() else {
             // Before the header is read: a flood of tunnels costs a few bytes each.
-            let told = timeout(VERDICT_LIMIT, refuse(carrier, Refusal::Full)).await;
+            let told = timeout(VERDICT_LIMIT, refuse(line, Refusal::Full)).await;
             return told_or_abandoned(Refusal::Full, told.unwrap_or_else(|_| Err(late("the verdict"))));
         };
-        self.shared.tunnels.track_future(shared.serve(room, carrier, from)).await
+        self.shared.tunnels.track_future(shared.serve(room, line, from)).await
     }
 
     /// Opens a tunnel from this node's own front: the same checks, the same verdict, the same counting, over memory. The
@@ -62,7 +62,7 @@ impl Worker {
             return Err(DialError::Refused { node: self_id, reason: Refusal::Full });
         };
         let (front, carrier) = tokio::io::duplex(MAX_FRAME);
-        self.shared.tunnels.spawn(Arc::clone(&self.shared).serve(room, carrier, self_id));
+        self.shared.tunnels.spawn(Arc::clone(&self.shared).serve(room, carrier.into(), self_id));
         let (stream, load) = open(front, &header).await.map_err(|error| error.at(self_id))?;
         Ok(Tunnel { stream, load })
     }
@@ -70,15 +70,10 @@ impl Worker {
 
 impl Shared {
     /// `_room` is held to the end.
-    async fn serve(
-        self: Arc<Self>,
-        _room: OwnedSemaphorePermit,
-        carrier: impl Carrier + 'static,
-        from: NodeId,
-    ) -> Served {
+    async fn serve(self: Arc<Self>, _room: OwnedSemaphorePermit, line: Line, from: NodeId) -> Served {
         let read = tokio::select! {
             () = self.cancel.cancelled() => Err(cut()),
-            read = timeout(HEADER_LIMIT, Incoming::read(carrier)) => read.unwrap_or_else(|_| Err(late("the header"))),
+            read = timeout(HEADER_LIMIT, Incoming::read(line)) => read.unwrap_or_else(|_| Err(late("the header"))),
         };
         let incoming = match read {
             Ok(incoming) => incoming,
@@ -101,7 +96,7 @@ impl Shared {
         served
     }
 
-    async fn answer<C: Carrier + 'static>(&self, incoming: Incoming<C>, from: NodeId) -> Served {
+    async fn answer(&self, incoming: Incoming, from: NodeId) -> Served {
         let granted = tokio::select! {
             () = self.cancel.cancelled() => Err(Refusal::Draining),
             granted = self.grant(incoming.header(), from) => granted,
@@ -131,13 +126,7 @@ impl Shared {
     }
 
     /// `_slot` is held to the end.
-    async fn carry<C: Carrier + 'static>(
-        &self,
-        incoming: Incoming<C>,
-        offering: &Offering,
-        _slot: Slot,
-        mut backend: Backend,
-    ) -> Served {
+    async fn carry(&self, incoming: Incoming, offering: &Offering, _slot: Slot, mut backend: Backend) -> Served {
         let accepted = timeout(VERDICT_LIMIT, incoming.accept(offering.load())).await;
         let mut tunnel = match accepted.unwrap_or_else(|_| Err(late("the verdict"))) {
             Ok(tunnel) => tunnel,

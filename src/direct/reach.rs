@@ -1,0 +1,148 @@
+//! What a front knows about reaching one worker directly: connections at rest, those being made, and whether it is worth
+//! trying. It decides and does not act; time is handed in.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    pass::Pass,
+    stream::{Cut, TlsStream},
+};
+
+/// Connections at rest per worker at most. A burst beyond it makes new ones.
+const REST: usize = 512;
+
+/// How long a connection rests before it is closed.
+const REST_FOR: Duration = Duration::from_secs(60);
+
+/// Connections that are being made to one worker at once: what a burst needs, and well below what a worker lets in that
+/// has not said a word yet.
+const MAKING: usize = 16;
+
+/// Connections that are at rest or being made while others are in use, so that the next client does not wait for one.
+const SPARE: usize = 1;
+
+/// Pause after a failure; it doubles with each further one.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// One worker.
+#[derive(Default)]
+pub(super) struct Reach {
+    pub(super) pass: Option<Arc<Pass>>,
+    /// The one used last is taken first, so that those that are not needed grow old.
+    resting: Vec<Resting>,
+    /// In the order in which they came.
+    waiting: VecDeque<oneshot::Sender<Box<TlsStream>>>,
+    making: usize,
+    /// Failures in a row.
+    failures: u32,
+    paused_until: Option<Instant>,
+    /// Every living connection.
+    cuts: Vec<Weak<Cut>>,
+}
+
+struct Resting {
+    stream: Box<TlsStream>,
+    since: Instant,
+}
+
+/// How a connection can be had.
+pub(super) enum Had {
+    /// At rest until now.
+    Now(Box<TlsStream>),
+    /// As soon as one is made or comes back; nothing comes if that fails.
+    Soon(oneshot::Receiver<Box<TlsStream>>),
+    /// The last try failed a moment ago.
+    Not,
+}
+
+impl Reach {
+    /// A connection for a tunnel. See [`Self::to_make`].
+    pub(super) fn take(&mut self, now: Instant) -> Had {
+        while let Some(Resting { mut stream, .. }) = self.resting.pop() {
+            if stream.is_at_rest() {
+                return Had::Now(stream);
+            }
+        }
+        if self.paused_until.is_some_and(|until| now < until) {
+            return Had::Not;
+        }
+        let (place, soon) = oneshot::channel();
+        self.waiting.retain(|waiting| !waiting.is_closed());
+        self.waiting.push_back(place);
+        Had::Soon(soon)
+    }
+
+    /// How many connections are to be made now. Each is counted as being made from here on, until
+    /// [`Self::made`] or [`Self::failed`].
+    pub(super) fn to_make(&mut self, now: Instant) -> usize {
+        if self.paused_until.is_some_and(|until| now < until) {
+            return 0;
+        }
+        // Until the worker has given a pass there is no use in asking for several.
+        let most = if self.pass.is_some() { MAKING } else { 1 };
+        let spare = SPARE.saturating_sub(self.resting.len());
+        let more = (self.waiting.len() + spare).min(most).saturating_sub(self.making);
+        self.making += more;
+        more
+    }
+
+    /// A connection was made.
+    pub(super) fn made(&mut self, now: Instant, stream: Box<TlsStream>) {
+        self.making = self.making.saturating_sub(1);
+        (self.failures, self.paused_until) = (0, None);
+        self.cuts.push(Arc::downgrade(&stream.cutter()));
+        self.rest(now, stream);
+    }
+
+    /// None could be made. Whoever waits takes another carrier.
+    pub(super) fn failed(&mut self, now: Instant) {
+        self.making = self.making.saturating_sub(1);
+        let (first, longest) = PAUSE;
+        let pause = first.saturating_mul(1 << self.failures.min(16)).min(longest);
+        self.failures += 1;
+        self.paused_until = Some(now + pause);
+        self.pass = None;
+        self.waiting.clear();
+    }
+
+    /// A connection has nothing to do: whoever waits gets it, or it rests.
+    pub(super) fn rest(&mut self, now: Instant, mut stream: Box<TlsStream>) {
+        while let Some(waiting) = self.waiting.pop_front() {
+            match waiting.send(stream) {
+                Ok(()) => return,
+                Err(unwanted) => stream = unwanted,
+            }
+        }
+        if self.resting.len() < REST {
+            self.resting.push(Resting { stream, since: now });
+        }
+    }
+
+    /// Closes what has rested long enough or was closed by the worker, and forgets what is over.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        self.resting.retain_mut(|resting| {
+            now.saturating_duration_since(resting.since) < REST_FOR && resting.stream.is_at_rest()
+        });
+        self.cuts.retain(|cut| cut.strong_count() > 0);
+        if self.pass.as_ref().is_some_and(|pass| pass.is_old(now)) {
+            self.pass = None;
+        }
+    }
+
+    /// Ends every connection.
+    pub(super) fn cut(&mut self) {
+        self.resting.clear();
+        self.cuts.drain(..).filter_map(|cut| cut.upgrade()).for_each(|cut| cut.cut());
+    }
+
+    /// Connections are made to it, or were when last tried.
+    pub(super) fn is_open(&self) -> bool {
+        self.failures == 0 && self.pass.is_some()
+    }
+}
