@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     fmt, io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -50,6 +53,7 @@ struct Shared {
     certificate: Arc<Certificate>,
     /// Held for a few operations per tunnel, never across an `.await`.
     reaches: Mutex<HashMap<NodeId, Reach>>,
+    made_total: AtomicU64,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -66,7 +70,16 @@ impl Pool {
     pub(super) fn new(net: Net, certificate: Arc<Certificate>, stop: CancellationToken) -> Self {
         let tasks = TaskTracker::new();
         tasks.close();
-        Self { shared: Arc::new(Shared { net, certificate, reaches: Mutex::default(), tasks, stop }) }
+        Self {
+            shared: Arc::new(Shared {
+                net,
+                certificate,
+                reaches: Mutex::default(),
+                made_total: AtomicU64::new(0),
+                tasks,
+                stop,
+            }),
+        }
     }
 
     /// A line to `node`, or none within half a second: it does not speak this, cannot be dialled, or did not answer.
@@ -97,6 +110,11 @@ impl Pool {
     /// Whether tunnels to `node` go over direct connections at present.
     pub fn is_direct(&self, node: NodeId) -> bool {
         self.shared.reaches().get(&node).is_some_and(Reach::is_open)
+    }
+
+    /// Connections made so far, to all workers.
+    pub fn made_total(&self) -> u64 {
+        self.shared.made_total.load(Ordering::Relaxed)
     }
 
     /// Keeps the pool: closes what rests too long, and what leads to members that are gone. Ends after `stop`, with every
@@ -207,6 +225,8 @@ impl Shared {
         let Some(reach) = reaches.get_mut(&node) else { return };
         match made {
             Ok(stream) => {
+                tracing::debug!(node = node.short(), resumed = stream.is_resumed, "direct connection made");
+                self.made_total.fetch_add(1, Ordering::Relaxed);
                 reach.made(now, Box::new(stream));
                 self.make(node, reach);
             }

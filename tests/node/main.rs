@@ -4,11 +4,13 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
     reason = "a test fails by panicking, and tells figures"
 )]
 
+mod direct;
 mod join;
 mod ledger;
 mod network;
