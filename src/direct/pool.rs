@@ -35,6 +35,10 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Making a connection, asking for a ticket included. Longer than anyone waits: on a long way the next client profits.
 const MAKE_LIMIT: Duration = Duration::from_secs(3);
 
+/// A worker that was heard on a connection so recently is taken to be there. One whose machine lost its power in between
+/// costs the clients of that moment their connections, as it does those whose tunnels were already open.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// How often connections at rest are looked at.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -64,6 +68,8 @@ pub struct Lent {
     pub line: Line,
     /// It has rested before: the worker may have closed it in this very moment, which says nothing about the worker.
     pub has_rested: bool,
+    /// The worker was heard on it a moment ago.
+    pub is_fresh: bool,
 }
 
 impl Pool {
@@ -91,14 +97,14 @@ impl Pool {
             self.shared.make(node, reach);
             had
         };
-        let (stream, has_rested) = match had {
-            Had::Now(stream) => (stream, true),
-            Had::Soon(soon) => (timeout(PATIENCE, soon).await.ok()?.ok()?, false),
+        let (stream, has_rested, is_fresh) = match had {
+            Had::Now(stream, rested) => (stream, true, rested < FRESH),
+            Had::Soon(soon) => (timeout(PATIENCE, soon).await.ok()?.ok()?, false, true),
             Had::Not => return None,
         };
         let shared = Arc::clone(&self.shared);
         let line = Line::lent(stream, Box::new(move |leftover| shared.take_back(node, leftover)));
-        Some(Lent { line, has_rested })
+        Some(Lent { line, has_rested, is_fresh })
     }
 
     /// Makes a first connection to `node` before it is needed.

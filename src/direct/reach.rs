@@ -53,8 +53,8 @@ struct Resting {
 
 /// How a connection can be had.
 pub(super) enum Had {
-    /// At rest until now.
-    Now(Box<TlsStream>),
+    /// At rest until now, for so long.
+    Now(Box<TlsStream>, Duration),
     /// As soon as one is made or comes back; nothing comes if that fails.
     Soon(oneshot::Receiver<Box<TlsStream>>),
     /// The last try failed a moment ago.
@@ -64,9 +64,9 @@ pub(super) enum Had {
 impl Reach {
     /// A connection for a tunnel. See [`Self::to_make`].
     pub(super) fn take(&mut self, now: Instant) -> Had {
-        while let Some(Resting { mut stream, .. }) = self.resting.pop() {
+        while let Some(Resting { mut stream, since }) = self.resting.pop() {
             if stream.is_at_rest() {
-                return Had::Now(stream);
+                return Had::Now(stream, now.saturating_duration_since(since));
             }
         }
         if self.paused_until.is_some_and(|until| now < until) {

@@ -1,7 +1,7 @@
 //! The socket of one client.
 
 use std::{
-    io,
+    io::{self, Read},
     net::SocketAddr,
     pin::Pin,
     sync::{
@@ -16,10 +16,11 @@ use bytes::{Buf, Bytes, BytesMut};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use super::stall::Stall;
+use crate::tunnel::MAX_EARLY;
 
 /// Quiet time after which the kernel asks whether the client's machine is still there, and the time between two such
 /// questions: with [`KEEPALIVE_QUESTIONS`] a client that vanished is noticed within two minutes.
@@ -65,13 +66,17 @@ impl Reset {
     }
 }
 
+/// What clients' sockets shall do, set once on the socket that accepts them: they inherit it. It only tunes; a socket that
+/// refuses it works.
+pub(super) fn tune(listening: &TcpSocket) {
+    let _ = listening.set_nodelay(true);
+    let keepalive =
+        TcpKeepalive::new().with_time(KEEPALIVE.0).with_interval(KEEPALIVE.1).with_retries(KEEPALIVE_QUESTIONS);
+    let _ = SockRef::from(listening).set_tcp_keepalive(&keepalive);
+}
+
 impl Client {
     pub(super) fn new(tcp: TcpStream, address: SocketAddr) -> Self {
-        // Both only tune; a socket that refuses them works.
-        let _ = tcp.set_nodelay(true);
-        let keepalive =
-            TcpKeepalive::new().with_time(KEEPALIVE.0).with_interval(KEEPALIVE.1).with_retries(KEEPALIVE_QUESTIONS);
-        let _ = SockRef::from(&tcp).set_tcp_keepalive(&keepalive);
         Self { tcp, address, ahead: Bytes::new(), reset: Reset::default(), lingering: None }
     }
 
@@ -90,6 +95,22 @@ impl Client {
     /// The socket itself, to read ahead from; give the bytes to [`Self::replay`].
     pub(super) fn tcp(&mut self) -> &mut TcpStream {
         &mut self.tcp
+    }
+
+    /// What it has said so far, at most [`MAX_EARLY`] bytes, without waiting for any. They count as read; give them to
+    /// [`Self::replay`] to have them read again.
+    pub(super) fn said_already(&mut self) -> Bytes {
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(MAX_EARLY);
+            return self.ahead.split_to(length);
+        }
+        // Past tokio, which has not heard yet whether a fresh socket has bytes.
+        let mut bytes = [0; MAX_EARLY];
+        match (&*SockRef::from(&self.tcp)).read(&mut bytes) {
+            Ok(length) => Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default()),
+            // Nothing yet, or a fault that the next read will tell.
+            Err(_) => Bytes::new(),
+        }
     }
 
     /// Makes `bytes` the next ones to be read.

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::{
     Config, Mode,
-    client::Client,
+    client::{self, Client},
     detect::{Speech, detect},
     handle::Shared,
     http, tcp,
@@ -90,6 +90,7 @@ impl Listener {
             let socket = if config.listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             // A restart must not wait for connections of the last run to time out. (It steals no port on Unix.)
             socket.set_reuseaddr(true)?;
+            client::tune(&socket);
             socket.bind(config.listen)?;
             let tcp = socket.listen(BACKLOG)?;
             let address = tcp.local_addr()?;
@@ -257,5 +258,23 @@ fn pass_on(ended: Result<(), JoinError>) {
         && let Ok(panic) = error.try_into_panic()
     {
         std::panic::resume_unwind(panic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn clients_inherit_what_was_set_on_the_listener() {
+        let (listener, address) = Listener::bind(&Config::new("web", ([127, 0, 0, 1], 0).into())).unwrap();
+        let _client = TcpStream::connect(address).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        assert!(accepted.nodelay().unwrap());
+        let socket = SockRef::from(&accepted);
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), 60);
     }
 }

@@ -8,10 +8,10 @@ use super::handle::Shared;
 use crate::{
     balance::{InFlight, NoWorker, Outcome},
     ledger::NodeId,
-    tunnel::{Class, DialError, Header, Refusal, TraceId, Tunnel},
+    tunnel::{Class, DialError, Early, Header, Refusal, TraceId, Tunnel},
 };
 
-/// Why a worker that was picked did not take the work. Nothing of the client reached a backend.
+/// Why a worker that was picked did not take the work. Nothing of the client reached a backend, unless it was sent early.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Miss {
     #[error("{0}")]
@@ -21,6 +21,11 @@ pub(super) enum Miss {
 }
 
 impl Miss {
+    /// The worker said no: whatever was sent early reached no backend.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Dial(DialError::Refused { .. }))
+    }
+
     /// What it says about the worker.
     pub(super) fn outcome(&self) -> Outcome {
         match self {
@@ -43,6 +48,9 @@ pub(super) enum NotFound<F: fmt::Display> {
     /// All that could be tried, or as many as may be, went wrong; the last one's reason.
     #[error("{attempts} tried; the last: {last}")]
     Spent { attempts: usize, last: F },
+    /// It broke when the client's first bytes were under way: a backend may have got them, so nobody else is tried.
+    #[error("{0}")]
+    Unsure(F),
 }
 
 /// One request's or connection's way through the workers: never the same twice, and no more than allowed.
@@ -93,10 +101,11 @@ impl Shared {
         flight: &InFlight,
         class: Class,
         client: Option<SocketAddr>,
+        early: &Early,
     ) -> Result<Tunnel, Miss> {
         let header = Header { service: self.config.service.clone(), class, trace: TraceId(rand::random()), client };
         let limit = self.config.connect_timeout;
-        match timeout(limit, self.dial.dial(flight.node(), header)).await {
+        match timeout(limit, self.dial.dial(flight.node(), header, early)).await {
             Ok(dialled) => Ok(dialled?),
             Err(_) => Err(Miss::NoVerdict { node: flight.node(), limit }),
         }

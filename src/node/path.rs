@@ -9,7 +9,7 @@ use crate::{
     direct::{self, Lent},
     ledger::NodeId,
     net::{Net, TUNNEL, peer_of},
-    tunnel::{self, Dial, DialError, Header, OpenError, Tunnel},
+    tunnel::{self, Dial, DialError, Early, Header, OpenError, Tunnel},
     worker::Worker,
 };
 
@@ -24,14 +24,18 @@ pub(super) struct Path {
 impl Path {
     /// Over a direct connection, if one can be had. One that broke before the verdict says little if it had rested, and
     /// nothing of the client has left: a second one is tried.
-    async fn directly(&self, node: NodeId, header: &Header) -> Option<Result<Tunnel, DialError>> {
+    async fn directly(&self, node: NodeId, header: &Header, early: &Early) -> Option<Result<Tunnel, DialError>> {
         loop {
-            let Lent { line, has_rested } = self.direct.line(node).await?;
-            match tunnel::open(line, header).await {
+            let Lent { line, has_rested, is_fresh } = self.direct.line(node).await?;
+            let opened = match is_fresh {
+                true => tunnel::open_early(line, header, early).await,
+                false => tunnel::open(line, header).await,
+            };
+            match opened {
                 Ok((stream, load)) => return Some(Ok(Tunnel { stream, load })),
-                Err(OpenError::Broken(_)) if has_rested => {}
-                Err(OpenError::Broken(_)) => return None,
-                Err(refused) => return Some(Err(refused.at(node))),
+                Err(OpenError::Broken(_)) if !early.is_sent() && has_rested => {}
+                Err(OpenError::Broken(_)) if !early.is_sent() => return None,
+                Err(error) => return Some(Err(error.at(node))),
             }
         }
     }
@@ -48,12 +52,12 @@ impl Path {
 }
 
 impl Dial for Path {
-    fn dial(&self, node: NodeId, header: Header) -> BoxFuture<'_, Result<Tunnel, DialError>> {
+    fn dial<'a>(&'a self, node: NodeId, header: Header, early: &'a Early) -> BoxFuture<'a, Result<Tunnel, DialError>> {
         async move {
             if node == self.net.node() {
                 return self.worker.dial_local(node, header).await;
             }
-            match self.directly(node, &header).await {
+            match self.directly(node, &header, early).await {
                 Some(dialled) => dialled,
                 None => self.by_stream(node, &header).await,
             }

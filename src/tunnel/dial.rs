@@ -4,14 +4,14 @@ use std::io;
 
 use futures::future::BoxFuture;
 
-use super::{Header, Load, Refusal, TunnelStream};
+use super::{Early, Header, Load, Refusal, TunnelStream};
 use crate::ledger::NodeId;
 
 /// Opens tunnels. A libp2p stream to another node, this node's own exports, or a test double.
 pub trait Dial: Send + Sync + 'static {
-    /// Opens a stream to `node`, sends `header` and waits for the verdict. Dropping the future gives up, and the worker
-    /// sees a reset. The caller bounds the wait.
-    fn dial(&self, node: NodeId, header: Header) -> BoxFuture<'_, Result<Tunnel, DialError>>;
+    /// Opens a stream to `node`, sends `header` and waits for the verdict. What the client has said may go along, and if it
+    /// did, `early` tells so. Dropping the future gives up, and the worker sees a reset. The caller bounds the wait.
+    fn dial<'a>(&'a self, node: NodeId, header: Header, early: &'a Early) -> BoxFuture<'a, Result<Tunnel, DialError>>;
 }
 
 /// A tunnel that the worker accepted.
@@ -23,8 +23,8 @@ pub struct Tunnel {
     pub load: Load,
 }
 
-/// Why a tunnel could not be opened. In every case nothing of the client reached a backend, so another worker may be
-/// tried.
+/// Why a tunnel could not be opened. Nothing of the client reached a backend, so another worker may be tried, unless the
+/// path broke when its first bytes had been sent ([`Early::is_sent`]).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DialError {

@@ -82,6 +82,16 @@ impl Framed {
         }
     }
 
+    /// After a verdict that refused, at the front: nothing comes any more.
+    pub(super) fn refused(carrier: Box<dyn Carrier>) -> Self {
+        Self { reading: Reading::Ended, ..Self::new(carrier) }
+    }
+
+    /// The same at the worker: nothing is sent any more, and what the front sent ahead of the verdict is still to come.
+    pub(super) fn refusing(carrier: Box<dyn Carrier>) -> Self {
+        Self { writing: Writing::Ended, ..Self::new(carrier) }
+    }
+
     /// Both directions ended, and the marks have left: the carrier stands where another tunnel may begin.
     pub(super) fn is_over(&self) -> bool {
         self.has_been_read() && self.writing == Writing::Ended

@@ -82,7 +82,16 @@ impl fmt::Debug for TraceId {
 /// # Errors
 /// `Malformed` before a byte is written when the service's name is not valid; `Io` when the carrier fails.
 pub async fn write_header<W: AsyncWrite + Unpin>(to: &mut W, header: &Header) -> Result<(), MessageError> {
-    write_message(to, &header.encode()?).await
+    write_message(to, &header.encode()?, &[]).await
+}
+
+/// The same, with the first frame of the client's bytes in one piece behind it.
+pub(super) async fn write_header_and<W: AsyncWrite + Unpin>(
+    to: &mut W,
+    header: &Header,
+    frame: &[u8],
+) -> Result<(), MessageError> {
+    write_message(to, &header.encode()?, frame).await
 }
 
 /// Reads one header, and not a byte beyond it.

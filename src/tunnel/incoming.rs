@@ -2,7 +2,10 @@
 
 use tokio::io::AsyncWriteExt;
 
-use super::{Header, Line, Load, MessageError, Refusal, TunnelStream, Verdict, read_header, write_verdict};
+use super::{
+    Header, Leftover, Line, Load, MessageError, Refusal, TunnelStream, Verdict, frame::Framed, read_header,
+    write_verdict,
+};
 
 /// A tunnel whose header was read and whose verdict is still to be given. Dropping it is a reset.
 #[derive(Debug)]
@@ -49,7 +52,11 @@ impl Incoming {
     /// The carrier broke: the front has given up, or is gone.
     pub async fn refuse(mut self, reason: Refusal) -> Result<(), MessageError> {
         write_verdict(&mut self.line.carrier, &Verdict::Refused(reason)).await?;
-        self.line.end().await;
+        match self.line.home {
+            Some(home) => home(Leftover(Framed::refusing(self.line.carrier))),
+            // The front may have read the verdict and closed first.
+            None => drop(self.line.carrier.shutdown().await),
+        }
         Ok(())
     }
 }

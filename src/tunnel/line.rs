@@ -5,7 +5,7 @@
 
 use std::{fmt, io, task::Poll, time::Duration};
 
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::{Carrier, flow::with_chunk, frame::Framed};
 
@@ -29,15 +29,6 @@ impl Line {
     pub fn lent(carrier: Box<dyn Carrier>, home: Home) -> Self {
         Self { carrier, home: Some(home) }
     }
-
-    /// Ends it where no frame was spoken: a lent carrier goes home, another is closed in good order.
-    pub(super) async fn end(mut self) {
-        match self.home {
-            Some(home) => home(Leftover(Still::Fresh(self.carrier))),
-            // The peer may have closed first.
-            None => drop(self.carrier.shutdown().await),
-        }
-    }
 }
 
 impl<C: Carrier + 'static> From<C> for Line {
@@ -54,38 +45,21 @@ impl fmt::Debug for Line {
 }
 
 /// A lent carrier after its tunnel. It may have to be settled before it can carry the next one.
-pub struct Leftover(Still);
-
-enum Still {
-    Fresh(Box<dyn Carrier>),
-    Framed(Framed),
-}
+pub struct Leftover(pub(super) Framed);
 
 impl Leftover {
-    pub(super) fn of(framed: Framed) -> Self {
-        Self(Still::Framed(framed))
-    }
-
     /// The carrier, if it can carry the next tunnel as it is.
     ///
     /// # Errors
     /// The leftover again: it is to be [settled](Self::settle).
     pub fn clean(self) -> Result<Box<dyn Carrier>, Self> {
-        match self.0 {
-            Still::Fresh(carrier) => Ok(carrier),
-            Still::Framed(framed) if framed.is_over() => Ok(framed.carrier),
-            Still::Framed(_) => Err(self),
-        }
+        if self.0.is_over() { Ok(self.0.carrier) } else { Err(self) }
     }
 
     /// Resets what did not end and reads away what the peer still sends, up to its own end. None if the peer does not play
     /// along, within a time and a number of bytes; the carrier is closed then, which is a reset as well.
     pub async fn settle(self) -> Option<Box<dyn Carrier>> {
-        let mut framed = match self.0 {
-            Still::Fresh(carrier) => return Some(carrier),
-            Still::Framed(framed) => framed,
-        };
-        let mut discarded = 0;
+        let (mut framed, mut discarded) = (self.0, 0);
         // Both at once: the peer may take our reset only once we took what it sends.
         let settled = std::future::poll_fn(|cx| {
             let reset = framed.poll_reset(cx)?;
@@ -124,7 +98,7 @@ impl fmt::Debug for Leftover {
 mod tests {
     use futures::FutureExt;
     use tokio::{
-        io::{AsyncReadExt, DuplexStream, duplex},
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
         sync::oneshot,
     };
 

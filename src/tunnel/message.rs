@@ -29,11 +29,17 @@ pub enum MessageError {
     Malformed(&'static str),
 }
 
-pub(super) async fn write_message<W: AsyncWrite + Unpin>(to: &mut W, body: &[u8]) -> Result<(), MessageError> {
+/// Writes a message and what follows it, in one piece, and flushes.
+pub(super) async fn write_message<W: AsyncWrite + Unpin>(
+    to: &mut W,
+    body: &[u8],
+    behind: &[u8],
+) -> Result<(), MessageError> {
     let length = u16::try_from(body.len()).map_err(|_| MessageError::Malformed("too long"))?;
     let mut message = vec![VERSION];
     message.extend_from_slice(&length.to_be_bytes());
     message.extend_from_slice(body);
+    message.extend_from_slice(behind);
     to.write_all(&message).await?;
     Ok(to.flush().await?)
 }

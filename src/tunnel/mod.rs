@@ -1,7 +1,8 @@
 //! One byte stream from a client at a front to a backend at a worker.
 //!
 //! A tunnel starts with a [`Header`] from the front and a [`Verdict`] from the worker. Until the verdict says *accepted*,
-//! not one byte of the client has left the front, so another worker can be tried. Then both directions carry frames
+//! another worker can be tried, because not one byte of the client has left the front; where the worker was heard from a
+//! moment ago its first bytes may go along with the header ([`Early`]). Then both directions carry frames
 //! ([`TunnelStream`]), so that half-close and reset mean the same on every carrier.
 //!
 //! ```text
@@ -18,6 +19,7 @@
 //! implements [`Dial`].
 
 mod dial;
+mod early;
 mod flow;
 mod frame;
 mod header;
@@ -30,12 +32,13 @@ mod stream;
 mod verdict;
 
 pub use dial::{Dial, DialError, Tunnel};
+pub use early::{Early, MAX_EARLY};
 pub use frame::{Carrier, MAX_FRAME};
 pub use header::{Class, Header, MAX_HEADER, TraceId, is_service_name, read_header, write_header};
 pub use incoming::{Incoming, refuse};
 pub use line::{Home, Leftover, Line};
 pub use message::{MessageError, VERSION};
-pub use open::{OpenError, open};
+pub use open::{OpenError, open, open_early};
 pub use splice::{End, Transferred, abort, splice};
 pub use stream::TunnelStream;
 pub use verdict::{Load, MAX_VERDICT, Refusal, Verdict, read_verdict, write_verdict};

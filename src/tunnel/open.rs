@@ -2,7 +2,10 @@
 
 use std::io;
 
-use super::{DialError, Header, Line, Load, MessageError, Refusal, TunnelStream, Verdict, read_verdict, write_header};
+use super::{
+    DialError, Early, Header, Leftover, Line, Load, MessageError, Refusal, TunnelStream, Verdict, frame::Framed,
+    header::write_header_and, read_verdict,
+};
 use crate::ledger::NodeId;
 
 /// Why a carrier did not become a tunnel. Nothing of the client has left the front.
@@ -34,15 +37,33 @@ impl OpenError {
 /// See [`OpenError`]; in every case another worker may be tried. A header whose service name is not valid is refused as
 /// `Malformed` without a byte sent.
 pub async fn open(line: impl Into<Line>, header: &Header) -> Result<(TunnelStream, Load), OpenError> {
+    open_early(line, header, &Early::default()).await
+}
+
+/// The same, with the client's first bytes in one flight with the header.
+///
+/// # Errors
+/// See [`OpenError`]. After `Broken` a backend may have got the bytes; after `Refused` none did.
+pub async fn open_early(
+    line: impl Into<Line>,
+    header: &Header,
+    early: &Early,
+) -> Result<(TunnelStream, Load), OpenError> {
     let mut line = line.into();
     let exchange = async {
-        write_header(&mut line.carrier, header).await?;
+        if super::is_service_name(&header.service) {
+            write_header_and(&mut line.carrier, header, &early.send()).await?;
+        } else {
+            return Err(MessageError::Malformed("not the name of a service"));
+        }
         read_verdict(&mut line.carrier).await
     };
     match exchange.await {
         Ok(Verdict::Accepted(load)) => Ok((TunnelStream::over(line), load)),
         Ok(Verdict::Refused(reason)) => {
-            line.end().await;
+            if let Some(home) = line.home {
+                home(Leftover(Framed::refused(line.carrier)));
+            }
             Err(OpenError::Refused(reason))
         }
         Err(MessageError::Io(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {

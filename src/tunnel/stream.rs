@@ -72,7 +72,7 @@ impl Drop for TunnelStream {
     fn drop(&mut self) {
         if let Some(home) = self.home.take() {
             let nothing = Framed::new(Box::new(tokio::io::empty()));
-            home(Leftover::of(mem::replace(&mut self.framed, nothing)));
+            home(Leftover(mem::replace(&mut self.framed, nothing)));
         }
     }
 }

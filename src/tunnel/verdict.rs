@@ -97,7 +97,7 @@ impl Refusal {
 /// # Errors
 /// `Io` when the carrier fails.
 pub async fn write_verdict<W: AsyncWrite + Unpin>(to: &mut W, verdict: &Verdict) -> Result<(), MessageError> {
-    write_message(to, &verdict.encode()).await
+    write_message(to, &verdict.encode(), &[]).await
 }
 
 /// Reads one verdict, and not a byte beyond it.

@@ -85,7 +85,7 @@ async fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {
     let tcp = TcpStream::connect(address).await?;
     // A local port in the ephemeral range that nobody listens on can be given to the caller's own end, and TCP then
     // connects the socket to itself (simultaneous open, RFC 9293 §3.5).
-    if tcp.local_addr()? == tcp.peer_addr()? {
+    if tcp.local_addr()? == address {
         return Err(io::ErrorKind::ConnectionRefused.into());
     }
     // Frames arrive whole, and a token of a stream must not wait for the next one.

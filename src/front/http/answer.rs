@@ -97,6 +97,6 @@ impl Form {
 pub(super) fn not_found<F: fmt::Display>(service: &str, reason: NotFound<F>, of: impl Fn(F) -> Answer) -> Answer {
     match reason {
         NotFound::Nobody(reason) => Answer::no_worker(service, reason),
-        NotFound::Spent { last, .. } => of(last),
+        NotFound::Spent { last, .. } | NotFound::Unsure(last) => of(last),
     }
 }

@@ -28,7 +28,7 @@ use crate::{
         handle::{Counted, Shared},
         search::{Miss, Search},
     },
-    tunnel::Class,
+    tunnel::{Class, Early},
 };
 
 /// A request as it is sent to workers: as often as may be, to one at a time.
@@ -151,7 +151,7 @@ impl Forward {
                 result => return result,
             }
         }
-        let tunnel = shared.dial(flight, Class::Http, None).await?;
+        let tunnel = shared.dial(flight, Class::Http, None, &Early::default()).await?;
         let opened = shared.pool.open(tunnel.stream, flight.connection()).await;
         let lane = opened.map_err(|error| Fault::Broken { sent: false, error })?;
         self.send(shared, lane).await

@@ -29,7 +29,7 @@ use crate::{
     balance::{self, Balancer, Connected, EndpointStatus, Policy},
     front::{Config, End, Front, Mode},
     ledger::{Entry, NetworkId, NodeId, Protocol, Record, Service, Statement, View},
-    tunnel::{Dial, DialError, Header, Load, Refusal, Tunnel, TunnelStream, abort, splice},
+    tunnel::{Dial, DialError, Early, Header, Load, Refusal, Tunnel, TunnelStream, abort, splice},
 };
 
 /// Nothing in these tests takes this long unless it hangs.
@@ -75,7 +75,7 @@ pub(super) struct Paths {
 }
 
 impl Dial for Paths {
-    fn dial(&self, node: NodeId, header: Header) -> BoxFuture<'_, Result<Tunnel, DialError>> {
+    fn dial<'a>(&'a self, node: NodeId, header: Header, _: &'a Early) -> BoxFuture<'a, Result<Tunnel, DialError>> {
         async move {
             *self.dials.lock().unwrap().entry(node).or_default() += 1;
             self.headers.lock().unwrap().push(header);
