@@ -25,12 +25,13 @@ impl Answer for Peers {
 }
 
 pub(crate) fn table(peers: &[Peer]) -> Table {
-    let mut table = Table::new(["NAME", "PATH", "TRANSPORT", "RTT", "ADDRESS", "NODE"]);
+    let mut table = Table::new(["NAME", "PATH", "TRANSPORT", "CARRIER", "RTT", "ADDRESS", "NODE"]);
     for peer in peers {
         table.row([
             or_dash(peer.name.as_ref()),
             if peer.responsive { peer.path.clone() } else { "silent".to_owned() },
             peer.transport.clone(),
+            peer.carrier.clone(),
             or_dash(peer.rtt_ms.map(milliseconds)),
             peer.address.clone(),
             peer.id.clone(),

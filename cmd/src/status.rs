@@ -111,6 +111,7 @@ mod tests {
             name: Some("gpu1".into()),
             path: "direct".into(),
             transport: "quic".into(),
+            carrier: "stream".into(),
             address: "/ip4/192.0.2.7/udp/4001/quic-v1".into(),
             rtt_ms: Some(0.41),
             responsive: true,

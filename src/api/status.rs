@@ -51,6 +51,8 @@ pub struct Peer {
     pub path: String,
     /// `tcp` or `quic`.
     pub transport: String,
+    /// What tunnels to it ride on: `direct`, or `stream` for streams of the libp2p connection.
+    pub carrier: String,
     /// Its end of the connection.
     pub address: String,
     /// Last round trip in milliseconds, once measured.

@@ -9,6 +9,7 @@ use super::path::Path;
 use crate::{
     api,
     balance::{self, Balancer, Connected, EndpointStatus, Pin, Policy, State},
+    direct,
     front::{self, End},
     gossip::Gossip,
     ledger::NodeId,
@@ -44,8 +45,9 @@ impl Running {
     ) -> Result<Self, front::Error> {
         let service = config.front.service.clone();
         let table = balance::Config { service, policy: config.policy, pin: config.pin };
+        let direct = path.direct.clone();
         let (front, listener) = front::Front::bind(config.front, path, Balancer::new(table, rand::random()))?;
-        tasks.spawn(follow(front.clone(), net.clone(), gossip.clone(), stop.clone()));
+        tasks.spawn(follow(front.clone(), net.clone(), gossip.clone(), direct, stop.clone()));
         let stop = stop.clone();
         tasks.spawn(async move {
             // It ends by itself only when it was drained.
@@ -94,15 +96,26 @@ impl Running {
     }
 }
 
-/// Hands each new view and each change of the connections to the front, and tells of workers that come and go.
-async fn follow(front: front::Front, net: Net, gossip: Gossip, stop: CancellationToken) -> &'static str {
+/// Hands each new view and each change of the connections to the front, tells of workers that come and go, and makes the
+/// first direct connection to each before a client needs it.
+async fn follow(
+    front: front::Front,
+    net: Net,
+    gossip: Gossip,
+    direct: direct::Pool,
+    stop: CancellationToken,
+) -> &'static str {
     let (mut views, mut peers) = (gossip.views(), net.peers());
     let mut told = Vec::new();
     loop {
         let view = views.borrow_and_update().clone();
         let now = peers.borrow_and_update().clone();
         front.reconcile(&view, &connected(net.node(), &now));
-        tell(&front, &now, &mut told);
+        for worker in tell(&front, &now, &mut told) {
+            if worker != net.node() {
+                direct.warm(worker);
+            }
+        }
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
@@ -124,8 +137,8 @@ fn connected(own: NodeId, peers: &Peers) -> Connected {
     answering.map(|(node, peer)| (*node, peer.number)).chain([(own, 0)]).collect()
 }
 
-/// Says which workers came and which went.
-fn tell(front: &front::Front, peers: &Peers, told: &mut Vec<(NodeId, String)>) {
+/// Says which workers came and which went; returns those that came.
+fn tell(front: &front::Front, peers: &Peers, told: &mut Vec<(NodeId, String)>) -> Vec<NodeId> {
     let service = front.service();
     let usable: Vec<(NodeId, String)> = front
         .endpoints()
@@ -133,7 +146,8 @@ fn tell(front: &front::Front, peers: &Peers, told: &mut Vec<(NodeId, String)>) {
         .filter(|endpoint| endpoint.connected && endpoint.state != State::Draining)
         .map(|endpoint| (endpoint.node, endpoint.name))
         .collect();
-    for (node, worker) in usable.iter().filter(|endpoint| !told.contains(endpoint)) {
+    let came: Vec<_> = usable.iter().filter(|endpoint| !told.contains(endpoint)).collect();
+    for (node, worker) in &came {
         let rtt = peers.connected.get(node).and_then(|peer| peer.rtt());
         let rtt = rtt.map(|rtt| format!("{:.1}ms", rtt.as_secs_f64() * 1000.0));
         tracing::info!(service, worker, path = "direct", rtt, "worker up");
@@ -141,5 +155,7 @@ fn tell(front: &front::Front, peers: &Peers, told: &mut Vec<(NodeId, String)>) {
     for (_, worker) in told.iter().filter(|endpoint| !usable.contains(endpoint)) {
         tracing::warn!(service, worker, "worker down");
     }
+    let came = came.into_iter().map(|(node, _)| *node).collect();
     *told = usable;
+    came
 }

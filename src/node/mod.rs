@@ -35,7 +35,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
     api,
-    direct::Direct,
+    direct::{self, Direct},
     gossip::Gossip,
     identity::{KeyFile, NodeName, RuntimeDir, StateDir},
     ledger::{self, NodeId},
@@ -104,6 +104,7 @@ struct Shared {
     net: Net,
     gossip: Gossip,
     worker: Worker,
+    direct: direct::Pool,
     fronts: Vec<front::Running>,
     draining: AtomicBool,
     _state: Arc<StateDir>,
@@ -168,7 +169,7 @@ impl Node {
             "ledger"
         });
         tasks.spawn(accept_tunnels(arrivals.tunnels, worker.clone(), work_stop.clone()));
-        let keeping = direct.keep();
+        let (keeping, pool) = (direct.keep(), direct.pool().clone());
         tasks.spawn(async {
             keeping.await;
             "direct connections"
@@ -185,6 +186,7 @@ impl Node {
             net,
             gossip,
             worker,
+            direct: pool,
             fronts,
             draining: AtomicBool::new(false),
             _state: state,

@@ -9,6 +9,7 @@ use super::{Shared, front::Running};
 use crate::{
     api::{self, Source},
     balance::EndpointStatus,
+    direct,
     ledger::{NodeId, Service, View},
     net::Peers,
 };
@@ -27,7 +28,7 @@ impl Source for Shared {
                 uptime_s: self.started.elapsed().as_secs(),
             },
             ready: !self.draining.load(Ordering::Acquire),
-            peers: peers.connected.iter().map(|(node, peer)| peer_of(*node, peer, &view)).collect(),
+            peers: peers.connected.iter().map(|(node, peer)| peer_of(*node, peer, &view, &self.direct)).collect(),
             services: services(self, &view, &peers),
             fronts: self.fronts.iter().map(Running::report).collect(),
             exports: self.worker.status().into_iter().map(export_of).collect(),
@@ -54,12 +55,13 @@ impl Source for Shared {
     }
 }
 
-fn peer_of(node: NodeId, peer: &crate::net::Peer, view: &View) -> api::Peer {
+fn peer_of(node: NodeId, peer: &crate::net::Peer, view: &View, direct: &direct::Pool) -> api::Peer {
     api::Peer {
         id: node.to_string(),
         name: view.nodes.get(&node).map(|entry| entry.record.statement.name.clone()),
         path: "direct".to_owned(),
         transport: peer.transport.as_str().to_owned(),
+        carrier: if direct.is_direct(node) { "direct" } else { "stream" }.to_owned(),
         address: peer.address.to_string(),
         rtt_ms: peer.rtt().map(|rtt| rtt.as_secs_f64() * 1000.0),
         responsive: peer.responsive,
