@@ -178,24 +178,29 @@ impl TlsStream {
         Poll::Ready(Ok(()))
     }
 
-    /// Seals as much of `slices` as fits into one buffer; returns how much that was.
+    /// Seals `slices` behind what waits already: as much of them as one buffer holds, or nothing if there is no room for
+    /// that. Returns how much it was.
     fn seal(&mut self, slices: &[IoSlice<'_>]) -> Result<usize, Broken> {
-        let mut buffer = Buffer::take();
-        if self.owes_update || self.sealer.is_worn() {
-            seal_record(&mut buffer, &mut self.sealer, Content::Handshake, KEY_UPDATE.len(), |plain| {
+        let total = slices.iter().map(|slice| slice.len()).sum::<usize>().min(MAX_PLAIN_AT_ONCE);
+        let changes_keys = self.owes_update || self.sealer.is_worn();
+        let buffer = self.outgoing.get_or_insert_with(Buffer::take);
+        let around = (total.div_ceil(MAX_PLAIN) + usize::from(changes_keys)) * (HEADER + TRAILER);
+        if buffer.room().len() < total + around + KEY_UPDATE.len() {
+            return Ok(0);
+        }
+        if changes_keys {
+            seal_record(buffer, &mut self.sealer, Content::Handshake, KEY_UPDATE.len(), |plain| {
                 plain.copy_from_slice(&KEY_UPDATE);
             })?;
             self.sealer = self.keys.next_sealer()?;
             self.owes_update = false;
         }
-        let total = slices.iter().map(|slice| slice.len()).sum::<usize>().min(MAX_PLAIN_AT_ONCE);
         let (mut gather, mut left) = (Gather { slices, taken: 0 }, total);
         while left > 0 {
             let length = left.min(MAX_PLAIN);
-            seal_record(&mut buffer, &mut self.sealer, Content::Data, length, |plain| gather.fill(plain))?;
+            seal_record(buffer, &mut self.sealer, Content::Data, length, |plain| gather.fill(plain))?;
             left -= length;
         }
-        self.outgoing = Some(buffer);
         Ok(total)
     }
 }
@@ -312,12 +317,23 @@ impl AsyncWrite for TlsStream {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_drain(cx))?;
-        let taken = self.seal(slices).map_err(broken)?;
-        match self.poll_drain(cx) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(taken)),
+        if slices.iter().all(|slice| slice.is_empty()) {
+            return Poll::Ready(Ok(0));
         }
+        let mut taken = self.seal(slices).map_err(broken)?;
+        if taken == 0 {
+            ready!(self.poll_drain(cx))?;
+            taken = self.seal(slices).map_err(broken)?;
+        }
+        // Small pieces wait for each other until somebody flushes: a last answer and the end behind it leave together.
+        let waiting = self.outgoing.as_ref().map_or(0, |buffer| buffer.filled().len());
+        if waiting >= MAX_PLAIN {
+            match self.poll_drain(cx) {
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        Poll::Ready(Ok(taken))
     }
 
     fn is_write_vectored(&self) -> bool {
