@@ -5,8 +5,9 @@
 //! hold what the long one has to set up more.)
 //!
 //! What a count depends on besides the code is made the same or named. The environment, of which the C library keeps a
-//! copy on the stack, is empty but for one variable. The vectors that the processor has choose the code of ciphers,
-//! hashes and copies: they are the **platform**, and counts of two platforms are not compared.
+//! copy on the stack, is empty but for one variable. Ciphers, hashes and copies have code of their own for the vector
+//! instructions of a processor, and each C library has an allocator of its own: these are the **platform**, and counts of
+//! two platforms are not compared.
 
 use std::{
     any::Any,
@@ -24,7 +25,7 @@ use super::cores::{Round, Workload};
 const TUNABLES: &str = "glibc.cpu.x86_rep_movsb_threshold=0x7fffffff:glibc.cpu.x86_rep_stosb_threshold=0x7fffffff:\
                         glibc.cpu.x86_non_temporal_threshold=0x7fffffff";
 
-/// The instructions of a round of `workload`, and the platform.
+/// The instructions of a round of `workload`, and the processor that it saw.
 pub(super) fn count(workload: &Workload) -> anyhow::Result<(String, u64)> {
     let name = workload.name;
     let output = Command::new("valgrind")
@@ -44,11 +45,18 @@ pub(super) fn count(workload: &Workload) -> anyhow::Result<(String, u64)> {
     Ok((String::from_utf8_lossy(&output.stdout).trim().to_owned(), instructions))
 }
 
-/// Runs a round of `workload` and says on which platform.
+/// The name and the version of the C library.
+pub(super) fn c_library() -> anyhow::Result<String> {
+    let output = Command::new("getconf").arg("GNU_LIBC_VERSION").output().context("getconf does not start")?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Ok(if output.status.success() { said } else { "another C library".to_owned() })
+}
+
+/// Runs a round of `workload` and says on which processor.
 pub(super) fn run(workload: &Workload) -> anyhow::Result<()> {
     let round = (workload.prepare)();
     drop(counted(round));
-    writeln!(stdout(), "{}", platform())?;
+    writeln!(stdout(), "{}", processor())?;
     Ok(())
 }
 
@@ -60,8 +68,8 @@ fn counted(round: Round) -> Box<dyn Any> {
     std::hint::black_box(round())
 }
 
-/// The architecture and the vectors that cryptography and copies choose by, as valgrind shows them.
-fn platform() -> String {
+/// The architecture, and the instructions that choose the code of ciphers, hashes and copies, as valgrind shows them.
+fn processor() -> String {
     #[cfg(target_arch = "x86_64")]
     let features = [
         ("aes", is_x86_feature_detected!("aes")),
@@ -72,7 +80,7 @@ fn platform() -> String {
         ("sha", is_x86_feature_detected!("sha")),
     ];
     #[cfg(not(target_arch = "x86_64"))]
-    let features = [];
+    let features: [(&str, bool); 0] = [];
     let present = features.into_iter().filter(|(_, present)| *present);
     let words: Vec<_> = [env::consts::ARCH].into_iter().chain(present.map(|(name, _)| name)).collect();
     words.join(" ")

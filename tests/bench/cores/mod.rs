@@ -1,7 +1,8 @@
 //! The hot cores at work: the micro-benchmarks time these workloads, the instruction counts count them.
 //!
-//! Each is one thread that does the same at each run: keys, seeds and times are written here, and nothing in it depends on
-//! a clock or on the order of a hash map. Each checks what came out, so that work which is not done does not look fast.
+//! Each is one thread that does the same at each run: keys, seeds and times are fixed, and nothing that it does depends
+//! on the clock or on the order of a hash map. Each checks what came out, so that work which is not done does not look
+//! fast.
 
 // A benchmark stops at the first fault.
 #![allow(clippy::expect_used)]
