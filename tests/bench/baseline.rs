@@ -6,7 +6,7 @@ use anyhow::Context;
 
 /// By how many percent a count may differ. Two counts of one binary differ by far less; the rest is room for what a
 /// change elsewhere does to inlining.
-const TOLERANCE: f64 = 5.0;
+const TOLERANCE: u64 = 5;
 
 /// Begins the line that names the platform.
 const PLATFORM: &str = "platform ";
@@ -92,8 +92,12 @@ impl<'a> Comparison<'a> {
             let verdict = match before.zip(now) {
                 None => Verdict::Alone,
                 _ if self.baseline.platform != self.counted.platform => Verdict::Apart,
-                Some((before, now)) if change(before, now) > TOLERANCE => Verdict::More,
-                Some((before, now)) if change(before, now) < -TOLERANCE => Verdict::Less,
+                Some((before, now)) if now.saturating_mul(100) > before.saturating_mul(100 + TOLERANCE) => {
+                    Verdict::More
+                }
+                Some((before, now)) if now.saturating_mul(100) < before.saturating_mul(100 - TOLERANCE) => {
+                    Verdict::Less
+                }
                 Some(_) => Verdict::Same,
             };
             (name.as_str(), before, now, verdict)
