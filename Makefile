@@ -6,13 +6,15 @@ VENV       := target/venv
 PYTHON     ?= python3
 # What the tests meet as foreign peers; each is a Debian package.
 PEERS      := nginx-light netcat-openbsd curl
+APT        := env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check fmt clippy docs deny test unit e2e sim peers bench install clean
+.PHONY: help build demo check fmt clippy docs deny test unit e2e sim peers bench micro instructions \
+	instructions-record valgrind install clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the release binary
 	$(CARGO) build --release --locked --package p2p-fed-cli
@@ -58,6 +60,20 @@ sim: ## the seeded simulation alone, longer: make sim SEEDS=10000
 bench: build ## throughput, requests and latency, against none and a plain relay: make bench ARGS=--quick
 	$(CARGO) run --release --locked --package p2p-fed-cli --example bench -- --bin $(BIN) $(ARGS)
 
+micro: ## how long the hot cores take: make micro ARGS=pick
+	$(CARGO) bench --locked --package p2p-fed-cli --bench micro -- $(ARGS)
+
+COUNT := $(CARGO) run --release --locked --package p2p-fed-cli --example instructions --
+
+instructions: valgrind ## how many instructions the hot cores take, against the committed baseline
+	$(COUNT) $(ARGS)
+
+instructions-record: valgrind ## make what they take now the baseline
+	$(COUNT) --record
+
+valgrind:
+	@command -v valgrind >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) $(APT) valgrind; }
+
 install: ## install the binary for this user
 	$(CARGO) install --locked --path cmd
 
@@ -65,7 +81,7 @@ peers: $(VENV)/ready ## install the servers and clients that the tests talk to
 	@missing=; for tool in nginx nc curl; do \
 		PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then $(SUDO) apt-get update -qq && \
-		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(PEERS); fi
+		$(SUDO) $(APT) $(PEERS); fi
 
 $(VENV)/ready: tests/peers/requirements.txt
 	$(PYTHON) -m venv $(VENV)
