@@ -1,4 +1,4 @@
-//! What is measured once for each path, after the rounds.
+//! What is measured once for each path, before or after the rounds.
 
 use super::{
     figure::Figure,
@@ -30,15 +30,21 @@ pub(super) enum Check {
 }
 
 impl Check {
-    /// In the order in which they are made and shown. The last one leaves nothing to look at.
+    /// In the order in which they are shown.
     pub(super) const ALL: [Self; 4] = [Self::Idle, Self::HalfClose, Self::FirstByte, Self::Recovery];
+
+    /// Made first: memory that was used for something else and is kept would be taken for no memory at all.
+    pub(super) const BEFORE: [Self; 1] = [Self::Idle];
+
+    /// Made last, in this order: a kill leaves nothing to look at.
+    pub(super) const AFTER: [Self; 3] = [Self::HalfClose, Self::FirstByte, Self::Recovery];
 
     /// Makes it; none where there is nothing to look at.
     pub(super) async fn make(self, lab: &mut Lab, path: Path) -> anyhow::Result<Option<Taken>> {
         let chain = lab.chain(path)?;
         let is_direct = chain.is_direct();
         Ok(match self {
-            Self::Idle => Some(idle(chain).await),
+            Self::Idle => Some(idle(chain).await?),
             Self::HalfClose => {
                 let backend = chain.entry.tcp;
                 let checked = half_close::check(backend).await;
@@ -57,16 +63,6 @@ impl Check {
         })
     }
 
-    /// For whoever waits.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Idle => "idle connections",
-            Self::HalfClose => "half-close",
-            Self::FirstByte => "first byte",
-            Self::Recovery => "kill",
-        }
-    }
-
     /// What it gives.
     pub(super) fn figures(self) -> &'static [Figure] {
         match self {
@@ -78,17 +74,17 @@ impl Check {
     }
 }
 
-async fn idle(chain: &Chain) -> Taken {
-    let before = chain.resident();
+async fn idle(chain: &Chain) -> anyhow::Result<Taken> {
+    let before = chain.resident()?;
     let mut herd = Herd::open(&[chain.entry.tcp], IDLE).await;
-    let after = chain.resident();
+    let after = chain.resident()?;
     let alive = herd.alive().await;
     let mut errors = std::mem::take(&mut herd.errors);
     if alive < IDLE {
         errors.note(&anyhow::anyhow!("{alive} of {IDLE} idle connections are alive"));
     }
-    let added = before.zip(after).map(|(before, after)| (after as f64 - before as f64) / MIB);
-    Taken { values: vec![added, Some(alive as f64)], errors }
+    let added = (after as f64 - before as f64) / MIB;
+    Ok(Taken { values: vec![(!chain.is_direct()).then_some(added), Some(alive as f64)], errors })
 }
 
 const IDLE_FIGURES: [Figure; 2] = [

@@ -69,6 +69,11 @@ impl Comparison {
         let (mut progress, started) = (std::io::stderr(), Instant::now());
         let programs = Programs { bin: &bin, tools: &self.tools };
         let mut lab = Lab::start(programs, common.transport, &paths).await?;
+        for check in Check::BEFORE {
+            for &path in &paths {
+                check_once(check, &mut lab, path, &mut report).await?;
+            }
+        }
         for measurement in Measurement::ALL {
             for &path in &paths {
                 measurement.take(lab.chain(path)?, period / WARM_UP).await;
@@ -86,12 +91,9 @@ impl Comparison {
                 }
             }
         }
-        for check in Check::ALL {
-            writeln!(progress, "{}, {:.0} s so far", check.name(), started.elapsed().as_secs_f64())?;
+        for check in Check::AFTER {
             for &path in &paths {
-                if let Some(taken) = check.make(&mut lab, path).await? {
-                    report.record(check.figures(), path, taken);
-                }
+                check_once(check, &mut lab, path, &mut report).await?;
             }
         }
         lab.stop().await;
@@ -107,4 +109,11 @@ impl Comparison {
     fn chosen(&self) -> Vec<Path> {
         Path::ALL.into_iter().filter(|path| self.paths.is_empty() || self.paths.contains(path)).collect()
     }
+}
+
+async fn check_once(check: Check, lab: &mut Lab, path: Path, report: &mut Report) -> anyhow::Result<()> {
+    if let Some(taken) = check.make(lab, path).await? {
+        report.record(check.figures(), path, taken);
+    }
+    Ok(())
 }

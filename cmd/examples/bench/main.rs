@@ -35,14 +35,14 @@
 //!   than the direct one in the same round.
 //! * **New connections**, 16 clients at once: connect, one byte there and back, close.
 //! * **Requests per second**, 16 clients at once that send the next request when the last answer (128 bytes) is complete:
-//!   on one connection each, and with a connection per request. *tcp mode*: carried as bytes (p2p-fed: `--mode tcp`).
+//!   on one connection each, and with a connection per request that the client closes. *tcp mode*: carried as bytes (p2p-fed: `--mode tcp`).
 //!   *http mode*: by who understands HTTP (p2p-fed: `--mode http`; haproxy: `mode http`, connections reused).
 //! * **Get**: requests of one client on one connection, in http mode.
 //!
-//! Once for each path, after the rounds:
+//! Once for each path:
 //!
 //! * **Idle**: what 1000 connections that have echoed one byte add to the memory of the path's processes, and how many
-//!   echo one more.
+//!   echo one more. This comes before all else: a process keeps memory that it once used, and then seems to need none.
 //! * **Half-close**: whether a client that has ended its half gets the answer that the backend gives only then.
 //! * **First byte** (p2p-fed): from the start of a front that joins by `--peer` to the first byte through it.
 //! * **Kill**: the backend's side is killed (SIGKILL); how long until a live connection ends and, for p2p-fed with a
@@ -87,6 +87,7 @@ use clap::{Parser, Subcommand};
 use comparison::Comparison;
 use lab::Transport;
 use scale::Scale;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Parser)]
 #[command(about = "What the tunnel costs, against a direct connection, a plain two-hop relay and other tunnels")]
@@ -141,9 +142,11 @@ async fn main() -> anyhow::Result<ExitCode> {
             None => Box::pin(comparison.run(&common)).await,
         }
     };
+    let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
         well = run => Ok(if well? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
         // Dropping a run ends its processes.
         _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(130)),
+        _ = terminated.recv() => Ok(ExitCode::from(143)),
     }
 }

@@ -67,7 +67,7 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::with_capacity(MAX_HEAD) })
     }
 
-    /// One request and its whole answer; with the last, also the end of the connection.
+    /// One request and its whole answer. After the last one the caller closes, as clients do that know its length.
     pub(super) async fn ask(&mut self, keep_alive: bool) -> anyhow::Result<()> {
         self.stream.write_all(if keep_alive { KEPT } else { CLOSED }).await.context("cannot send")?;
         self.buffer.clear();
@@ -83,10 +83,6 @@ impl Connection {
             self.read().await?;
         }
         ensure!(self.buffer.len() == head + BODY, "more came than was asked for");
-        if !keep_alive {
-            let more = self.stream.read_buf(&mut self.buffer).await.context("the connection broke off")?;
-            ensure!(more == 0, "more came than was asked for");
-        }
         Ok(())
     }
 

@@ -63,8 +63,15 @@ pub(super) async fn measure(chain: &Chain, direction: Direction, streams: usize,
         }
     }
     let (bytes, took) = (bytes as f64, started.elapsed().as_secs_f64());
-    let cpu = cpu_before.zip(chain.cpu_seconds()).map(|(before, after)| after - before);
-    taken.values = vec![Some(bytes / MIB / took), cpu.filter(|_| bytes > 0.0).map(|cpu| cpu / (bytes / GIB))];
+    let used = cpu_before.and_then(|before| Ok(chain.cpu_seconds()? - before));
+    let per_gib = match used {
+        Ok(used) => (bytes > 0.0 && !chain.is_direct()).then(|| used / (bytes / GIB)),
+        Err(error) => {
+            taken.errors.note(&error);
+            None
+        }
+    };
+    taken.values = vec![Some(bytes / MIB / took), per_gib];
     taken
 }
 

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
+use rustix::process::Pid;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
@@ -62,14 +63,14 @@ impl Chain {
         Ok(self)
     }
 
-    /// Seconds on a core of all its processes up to now; none without any.
-    pub(crate) fn cpu_seconds(&self) -> Option<f64> {
-        self.sum(usage::cpu_seconds).filter(|_| !self.is_direct())
+    /// Seconds on a core of all its processes up to now.
+    pub(crate) fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        self.sum(usage::cpu_seconds)
     }
 
-    /// Bytes in memory of all its processes; none without any.
-    pub(crate) fn resident(&self) -> Option<u64> {
-        self.sum(usage::resident).filter(|_| !self.is_direct())
+    /// Bytes in memory of all its processes.
+    pub(crate) fn resident(&self) -> anyhow::Result<u64> {
+        self.sum(usage::resident)
     }
 
     /// Kills the backend's side without a word.
@@ -89,13 +90,13 @@ impl Chain {
         }
     }
 
-    fn sum<T: std::iter::Sum>(&self, of: fn(rustix::process::Pid) -> anyhow::Result<T>) -> Option<T> {
+    fn sum<T: std::iter::Sum>(&self, of: fn(Pid) -> anyhow::Result<T>) -> anyhow::Result<T> {
         let mut values = Vec::new();
         for process in self.near.iter().chain(&self.far) {
-            for pid in usage::family(process.pid()).ok()? {
-                values.push(of(pid).ok()?);
+            for pid in usage::family(process.pid())? {
+                values.push(of(pid)?);
             }
         }
-        Some(values.into_iter().sum())
+        Ok(values.into_iter().sum())
     }
 }

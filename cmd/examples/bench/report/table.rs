@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Columns of a title, and of a cell with the space before it: seven cells fit 160 columns.
-const TITLE: usize = 33;
+const TITLE: usize = 34;
 const CELL: usize = 18;
 
 /// Columns of a ratio.
@@ -32,7 +32,10 @@ impl Report {
                 })?;
             }
         }
-        writeln!(out, "! there were errors, see below")
+        if self.errors.values().any(|errors| errors.count > 0) {
+            writeln!(out, "! there were errors, see below")?;
+        }
+        Ok(())
     }
 
     fn print_row(&self, out: &mut impl Write, title: &str, cell: impl Fn(Path) -> String) -> io::Result<()> {
