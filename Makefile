@@ -70,7 +70,7 @@ bench-peers: target/tools/bin/rathole ## install the tunnels that the benchmark 
 		PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then $(SUDO) apt-get update -qq && \
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $(BENCH_PEERS); fi
-# sshd of root wants it; the package's service makes it when it starts, which it may not do.
+# Where root runs sshd, it wants this folder; the package's own service makes it, if that is ever started.
 	@[ -d /run/sshd ] || $(SUDO) mkdir -m 755 /run/sshd
 
 # Not --locked: what it locks, of 2023, no longer compiles. Only what the benchmark uses: plain TCP.

@@ -108,7 +108,7 @@ impl Report {
                     met.of.map_or_else(|| format!("{sign} {}", met.limit), |of| format!("{sign} {}× {of}", met.limit));
                 let measured = match met.of {
                     Some(_) => number::ratio(met.measured),
-                    None => met.measured.map_or_else(|| "–".to_owned(), |value| number::plain(value)),
+                    None => met.measured.map_or_else(|| "–".to_owned(), number::plain),
                 };
                 let reached = match met.is_reached {
                     Some(true) => "reached",

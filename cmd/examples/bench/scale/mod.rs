@@ -30,11 +30,8 @@ const REST: usize = 60;
 /// Services of one node at most.
 const SERVICES: usize = 64;
 
-/// Files and sockets for one connection: its two ends at the front, or at the worker.
-const FILES_EACH: u64 = 2;
-
-/// Files and sockets for everything else.
-const FILES: u64 = 8192;
+/// Files and sockets for everything but the idle connections.
+const FILES: u64 = 2048;
 
 /// How often it is said that the run is still on its way.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -70,12 +67,16 @@ impl Scale {
             SERVICES * PER_PORT,
             SERVICES * PER_PORT / REST
         );
-        let files = self.idle as u64 * FILES_EACH + FILES;
-        let allowed = nofile::raise(files);
+        // The client needs one for each connection; front and worker, which inherit the limit, perhaps two.
+        let (needed, wanted) = (self.idle as u64 + FILES, self.idle as u64 * 2 + FILES);
+        let allowed = nofile::raise(wanted);
         ensure!(
-            allowed >= files,
-            "{files} open files are needed and {allowed} allowed: `ulimit -n`, or a smaller --idle"
+            allowed >= needed,
+            "{needed} open files are needed and {allowed} allowed: `ulimit -n`, or a smaller --idle"
         );
+        if allowed < wanted {
+            writeln!(std::io::stderr(), "{allowed} open files are allowed; front and worker may need {wanted}")?;
+        }
         let period = Duration::from_secs_f64(self.minutes * 60.0);
 
         let folder = lab::folder()?;
