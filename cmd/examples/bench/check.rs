@@ -1,4 +1,4 @@
-//! What is measured once for each path, before or after the rounds.
+//! What is looked at once for each path, before or after the rounds.
 
 use super::{
     figure::Figure,
@@ -61,6 +61,14 @@ impl Check {
             Self::Recovery if is_direct => None,
             Self::Recovery => Some(recovery::measure(lab, path).await),
         })
+    }
+
+    /// How often it is made; what depends on chance more than once.
+    pub(super) fn times(self) -> usize {
+        match self {
+            Self::FirstByte => 5,
+            _ => 1,
+        }
     }
 
     /// What it gives.

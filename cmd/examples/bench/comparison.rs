@@ -71,7 +71,7 @@ impl Comparison {
         let mut lab = Lab::start(programs, common.transport, &paths).await?;
         for check in Check::BEFORE {
             for &path in &paths {
-                check_once(check, &mut lab, path, &mut report).await?;
+                make(check, &mut lab, path, &mut report).await?;
             }
         }
         for measurement in Measurement::ALL {
@@ -93,7 +93,7 @@ impl Comparison {
         }
         for check in Check::AFTER {
             for &path in &paths {
-                check_once(check, &mut lab, path, &mut report).await?;
+                make(check, &mut lab, path, &mut report).await?;
             }
         }
         lab.stop().await;
@@ -111,9 +111,11 @@ impl Comparison {
     }
 }
 
-async fn check_once(check: Check, lab: &mut Lab, path: Path, report: &mut Report) -> anyhow::Result<()> {
-    if let Some(taken) = check.make(lab, path).await? {
-        report.record(check.figures(), path, taken);
+async fn make(check: Check, lab: &mut Lab, path: Path, report: &mut Report) -> anyhow::Result<()> {
+    for _ in 0..check.times() {
+        if let Some(taken) = check.make(lab, path).await? {
+            report.record(check.figures(), path, taken);
+        }
     }
     Ok(())
 }

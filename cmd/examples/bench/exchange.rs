@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -20,10 +20,9 @@ pub(super) struct Echo(TcpStream);
 
 impl Echo {
     pub(super) async fn open(backend: SocketAddr) -> anyhow::Result<Self> {
-        Self::over(TcpStream::connect(backend).await.context("cannot connect")?).await
-    }
-
-    pub(super) async fn over(mut connection: TcpStream) -> anyhow::Result<Self> {
+        let mut connection = TcpStream::connect(backend).await.context("cannot connect")?;
+        // Where nobody listens yet, the port may be given to the client's own end, and TCP connects it to itself.
+        ensure!(connection.local_addr()? != connection.peer_addr()?, "nobody listens");
         connection.set_nodelay(true)?;
         connection.write_all(&[ECHO]).await.context("cannot send")?;
         Ok(Self(connection))

@@ -45,6 +45,11 @@ impl Herd {
         herd
     }
 
+    /// How many could be opened.
+    pub(super) fn opened(&self) -> usize {
+        self.echoes.len()
+    }
+
     /// How many still echo a byte.
     pub(super) async fn alive(&mut self) -> usize {
         let asked = stream::iter(self.echoes.iter_mut()).map(Echo::is_alive);

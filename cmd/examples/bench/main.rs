@@ -44,7 +44,7 @@
 //! * **Idle**: what 1000 connections that have echoed one byte add to the memory of the path's processes, and how many
 //!   echo one more. This comes before all else: a process keeps memory that it once used, and then seems to need none.
 //! * **Half-close**: whether a client that has ended its half gets the answer that the backend gives only then.
-//! * **First byte** (p2p-fed): from the start of a front that joins by `--peer` to the first byte through it.
+//! * **First byte** (p2p-fed, five times): from the start of a front that joins by `--peer` to the first byte through it.
 //! * **Kill**: the backend's side is killed (SIGKILL); how long until a live connection ends and, for p2p-fed with a
 //!   second worker, until a new connection was served by that one.
 //!

@@ -119,6 +119,7 @@ pub(super) fn folder() -> anyhow::Result<TempDir> {
 /// Somebody else may have taken a port that was free a moment before; hardly twice.
 async fn twice(start: impl AsyncFn() -> anyhow::Result<Chain>) -> anyhow::Result<Chain> {
     match start().await {
+        Err(error) if error.is::<program::Missing>() => Err(error),
         Ok(chain) => Ok(chain),
         Err(first) => start().await.with_context(|| format!("after a first try: {first:#}")),
     }

@@ -2,10 +2,10 @@
 
 use std::{
     env,
+    error::Error,
+    fmt,
     path::{Path, PathBuf},
 };
-
-use anyhow::Context;
 
 /// Where servers are that a user's `PATH` may leave out.
 const SERVERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
@@ -18,13 +18,26 @@ pub(super) fn find(name: &str, tools: &Path) -> anyhow::Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders =
         [tools.to_owned()].into_iter().chain(env::split_paths(&path)).chain(SERVERS.into_iter().map(PathBuf::from));
-    // In full: sshd wants to be called so.
     let found = folders.map(|folder| folder.join(name)).find(|program| program.is_file());
-    let found = found.with_context(|| {
-        format!("{name} is not installed: `make bench-peers` installs it, `--paths direct,relay,p2p-fed` does without")
-    })?;
-    Ok(found.canonicalize()?)
+    // In full: sshd wants to be called so.
+    Ok(found.ok_or_else(|| Missing(name.to_owned()))?.canonicalize()?)
 }
+
+/// A program is not installed. Another try makes no sense.
+#[derive(Debug)]
+pub(super) struct Missing(String);
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(name) = self;
+        write!(
+            f,
+            "{name} is not installed: `make bench-peers` installs it, `--paths direct,relay,p2p-fed` does without"
+        )
+    }
+}
+
+impl Error for Missing {}
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ use crate::{herd::Herd, taken::Errors};
 /// What idle tunnels cost, and whether they live.
 pub(super) struct Outcome {
     wanted: usize,
+    connected: usize,
     alive: usize,
     /// Seconds.
     opening: f64,
@@ -31,7 +32,7 @@ pub(super) async fn run(tunnels: &Tunnels, count: usize, quiet: Duration) -> any
     let after = tunnels.usage()?;
     let alive = herd.alive().await;
     let errors = std::mem::take(&mut herd.errors);
-    Ok(Outcome { wanted: count, alive, opening, quiet, before, opened, after, errors })
+    Ok(Outcome { wanted: count, connected: herd.opened(), alive, opening, quiet, before, opened, after, errors })
 }
 
 impl Outcome {
@@ -43,7 +44,7 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { wanted, alive, opening, quiet, before, opened, after, errors } = self;
+        let Self { wanted, connected, alive, opening, quiet, before, opened, after, errors } = self;
         writeln!(f, "idle: {alive} of {wanted} alive after {:.0} s, opened in {opening:.1} s", quiet.as_secs_f64())?;
         if let Some(first) = &errors.first {
             writeln!(f, "  {} could not be opened, the first: {first}", errors.count)?;
@@ -54,7 +55,7 @@ impl fmt::Display for Outcome {
         ] {
             let cpu = after.cpu_seconds - opened.cpu_seconds;
             let [before, opened, after] = [before, opened, after].map(|side: Side| side.resident_mib);
-            let each = (opened - before) * 1024.0 / *alive.max(&1) as f64;
+            let each = (opened - before) * 1024.0 / *connected.max(&1) as f64;
             writeln!(
                 f,
                 "  {name:<7}{before:.1} MiB before, {opened:.1} opened ({each:.1} KiB each), {after:.1} at the end; \
