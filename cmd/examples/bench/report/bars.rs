@@ -98,7 +98,7 @@ impl Report {
     pub(super) fn print_bars(&self, out: &mut impl Write) -> io::Result<()> {
         let outcomes = self.outcomes();
         if !outcomes.is_empty() {
-            writeln!(out, "\n{:<35}{:<20}{:>10}{:>14}  {:<20}{:>10}{:>14}", "bars", "bar", "", "", "stretch", "", "")?;
+            writeln!(out, "\n{:<35}{:<46}stretch", "bars", "bar")?;
         }
         for outcome in outcomes {
             write!(out, "{:<35}", outcome.title)?;

@@ -90,6 +90,11 @@ fn print_ratio_row(
     good: &str,
     ratios: impl Iterator<Item = Option<f64>>,
 ) -> io::Result<()> {
+    let ratios: Vec<_> = ratios.collect();
+    // What p2p-fed alone has.
+    if ratios.iter().all(Option::is_none) {
+        return Ok(());
+    }
     write!(out, "{title:<TITLE$}{good:>8}")?;
     for ratio in ratios {
         write!(out, "{:>RATIO$}", number::ratio(ratio))?;
