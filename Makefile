@@ -7,10 +7,12 @@ PYTHON     ?= python3
 # What the tests meet as foreign peers; each is a Debian package.
 PEERS      := nginx-light netcat-openbsd curl
 APT        := env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends
+# What the benchmark compares with; the rest of it is a crate.
+BENCH_PEERS := haproxy stunnel4 openssh-server openssh-client openssl
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check fmt clippy docs deny test unit e2e sim peers bench micro instructions \
+.PHONY: help build demo check fmt clippy docs deny test unit e2e sim peers bench bench-peers scale micro instructions \
 	instructions-record valgrind install clean
 
 help: ## list the targets
@@ -57,8 +59,25 @@ e2e: build peers ## the tests of the release binary with real servers and client
 sim: ## the seeded simulation alone, longer: make sim SEEDS=10000
 	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release --locked --package p2p-fed-ledger --test sim
 
-bench: build ## throughput, requests and latency, against none and a plain relay: make bench ARGS=--quick
-	$(CARGO) run --release --locked --package p2p-fed-cli --example bench -- --bin $(BIN) $(ARGS)
+BENCH := $(CARGO) run --release --locked --package p2p-fed-cli --example bench -- --bin $(BIN)
+
+bench: build bench-peers ## what the tunnel costs, against none and against other tunnels: make bench ARGS=--quick
+	$(BENCH) $(ARGS)
+
+scale: build ## 10 000 idle tunnels, then 1000 connections a second: make scale ARGS='--minutes 1'
+	$(BENCH) scale $(ARGS)
+
+bench-peers: target/tools/bin/rathole ## install the tunnels that the benchmark compares with
+	@missing=; for tool in haproxy stunnel sshd ssh openssl; do \
+		PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then $(SUDO) apt-get update -qq && \
+		$(SUDO) $(APT) $(BENCH_PEERS); fi
+# Where root runs sshd, it wants this folder; the package's own service makes it, if that is ever started.
+	@[ -d /run/sshd ] || $(SUDO) mkdir -m 755 /run/sshd
+
+# Not --locked: what it locks, of 2023, no longer compiles. Only what the benchmark uses: plain TCP.
+target/tools/bin/rathole:
+	$(CARGO) install --quiet --root target/tools --version 0.5.0 --no-default-features --features server,client rathole
 
 micro: ## how long the hot cores take: make micro ARGS=pick
 	$(CARGO) bench --locked --package p2p-fed-cli --bench micro -- $(ARGS)

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 
 use crate::{
     cli::LogFlags,
+    descriptors,
     exit::Failure,
     node_flags::NodeFlags,
     output::{self, Output},
@@ -47,6 +48,7 @@ pub(crate) async fn run(role: &impl Role, log: &LogFlags) -> Result<(), Failure>
     let log = log.settings();
     let settings = role.settings(&log)?;
     let logging = telemetry::init(&settings.log.resolve())?;
+    descriptors::take_all();
     let config = settings.clone().resolve()?;
     let flags = role.node();
     // Flags are among the settings already, but a token that is a flag or a variable goes before the configuration's file.

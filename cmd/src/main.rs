@@ -11,6 +11,7 @@ mod ask;
 mod cli;
 mod completions;
 mod demo;
+mod descriptors;
 mod exit;
 mod expose;
 mod ledger;

@@ -35,16 +35,27 @@ pub(super) const ECHO: u8 = b'e';
 /// Bytes per read and write of whoever sends or counts; the paths have their own.
 pub(super) const BLOCK: usize = 256 * 1024;
 
+/// Bytes that are echoed at once: messages are small, and thousands of connections wait for one.
+const SMALL: usize = 1024;
+
 /// Bytes of an HTTP answer's body.
 pub(super) const BODY: usize = 128;
 
-/// Serves until whoever started it goes away.
-pub(super) async fn run() -> anyhow::Result<()> {
-    let (tcp, http) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
-    announce(&[tcp.local_addr()?, http.local_addr()?])?;
+/// Serves on so many TCP ports and one HTTP port until whoever started it goes away.
+pub(super) async fn run(tcp_ports: usize) -> anyhow::Result<()> {
+    let mut addresses = Vec::new();
+    let mut listeners = JoinSet::new();
+    for _ in 0..tcp_ports {
+        let tcp = TcpListener::bind("127.0.0.1:0").await?;
+        addresses.push(tcp.local_addr()?);
+        listeners.spawn(accept(tcp, blast));
+    }
+    let http = TcpListener::bind("127.0.0.1:0").await?;
+    addresses.push(http.local_addr()?);
+    listeners.spawn(accept(http, answer));
+    announce(&addresses)?;
     tokio::select! {
-        result = accept(tcp, blast) => result?,
-        result = accept(http, answer) => result?,
+        Some(ended) = listeners.join_next() => ended??,
         () = orphaned() => {}
     }
     Ok(())
@@ -113,7 +124,7 @@ async fn blast(mut connection: TcpStream) -> io::Result<()> {
             connection.write_u64(counted).await?;
         }
         ECHO => {
-            let mut block = vec![0; BLOCK];
+            let mut block = vec![0; SMALL];
             loop {
                 match connection.read(&mut block).await? {
                     0 => break,

@@ -1,70 +1,79 @@
-//! How long one small exchange takes.
+//! How long one small exchange takes, on a connection that is open.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
+use std::{net::SocketAddr, time::Duration};
+
+use super::{
+    crowd::{self, Client},
+    exchange::Echo,
+    requests::Connection,
+    taken::Taken,
 };
-
-use anyhow::Context;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
-
-use super::{backend::ECHO, measurement::Taken, requests::Connection, samples::percentile};
 
 /// Bytes there and back: a keystroke, a small query.
 const MESSAGE: usize = 64;
 
-/// An exchange takes microseconds. One that takes longer than this is an error.
-const LIMIT: Duration = Duration::from_secs(5);
+/// Microseconds in a second.
+const MICRO: f64 = 1e6;
 
-/// p50 and p99 in µs of messages sent there and back, on one TCP connection.
-pub(super) async fn tcp(backend: SocketAddr, period: Duration) -> Taken {
-    let open = async {
-        let mut connection = TcpStream::connect(backend).await.context("cannot connect")?;
-        connection.set_nodelay(true)?;
-        connection.write_all(&[ECHO]).await?;
-        Ok(connection)
-    };
-    let exchange = async |connection: &mut TcpStream| {
-        let mut message = [0x5a; MESSAGE];
-        connection.write_all(&message).await.context("cannot send")?;
-        connection.read_exact(&mut message).await.context("no echo")?;
-        Ok(())
-    };
-    repeat(open, exchange, period).await
+/// p50 and p99 in µs of messages sent there and back by so many clients at once, each on one TCP connection.
+pub(super) async fn tcp(backend: SocketAddr, clients: usize, period: Duration) -> Taken {
+    summary(crowd::run((0..clients).map(|_| TcpClient { backend, echo: None }), period).await)
 }
 
-/// p50 and p99 in µs of requests on one HTTP connection.
+/// p50 and p99 in µs of requests of one client on one HTTP connection.
 pub(super) async fn http(backend: SocketAddr, period: Duration) -> Taken {
-    repeat(Connection::open(backend), async |connection: &mut Connection| connection.ask(true).await, period).await
+    summary(crowd::run([HttpClient { backend, connection: None }], period).await)
 }
 
-/// One exchange after the other. The first error ends it: a broken connection stays broken.
-async fn repeat<C>(
-    open: impl Future<Output = anyhow::Result<C>>,
-    exchange: impl AsyncFn(&mut C) -> anyhow::Result<()>,
-    period: Duration,
-) -> Taken {
-    let mut taken = Taken::default();
-    let mut times = Vec::new();
-    let run = async {
-        let mut connection = open.await?;
-        // The first exchange opens tunnels and connections.
-        tokio::time::timeout(LIMIT, exchange(&mut connection)).await??;
-        let started = Instant::now();
-        while started.elapsed() < period {
-            let sent = Instant::now();
-            tokio::time::timeout(LIMIT, exchange(&mut connection)).await??;
-            times.push(sent.elapsed().as_secs_f64() * 1e6);
+fn summary(done: crowd::Done) -> Taken {
+    Taken { values: vec![done.percentile(50, MICRO), done.percentile(99, MICRO)], errors: done.errors }
+}
+
+struct TcpClient {
+    backend: SocketAddr,
+    echo: Option<Echo>,
+}
+
+impl Client for TcpClient {
+    async fn prepare(&mut self) -> anyhow::Result<()> {
+        if self.echo.is_none() {
+            let mut echo = Echo::open(self.backend).await?;
+            // The first exchange opens tunnels and connections.
+            echo.exchange::<MESSAGE>().await?;
+            self.echo = Some(echo);
         }
-        anyhow::Ok(())
-    };
-    if let Err(error) = run.await {
-        taken.errors.note(&error);
+        Ok(())
     }
-    times.sort_by(f64::total_cmp);
-    taken.values.extend([percentile(&times, 50), percentile(&times, 99)].into_iter().flatten());
-    taken
+
+    async fn act(&mut self) -> anyhow::Result<()> {
+        if let Some(mut echo) = self.echo.take() {
+            echo.exchange::<MESSAGE>().await?;
+            self.echo = Some(echo);
+        }
+        Ok(())
+    }
+}
+
+struct HttpClient {
+    backend: SocketAddr,
+    connection: Option<Connection>,
+}
+
+impl Client for HttpClient {
+    async fn prepare(&mut self) -> anyhow::Result<()> {
+        if self.connection.is_none() {
+            let mut connection = Connection::open(self.backend).await?;
+            connection.ask(true).await?;
+            self.connection = Some(connection);
+        }
+        Ok(())
+    }
+
+    async fn act(&mut self) -> anyhow::Result<()> {
+        if let Some(mut connection) = self.connection.take() {
+            connection.ask(true).await?;
+            self.connection = Some(connection);
+        }
+        Ok(())
+    }
 }

@@ -2,16 +2,23 @@
 //!
 //! # Method
 //!
-//! One client measures three **paths** to one backend, all over loopback, every hop a process of its own:
+//! One client measures several **paths** to one backend, all over loopback, every hop a process of its own:
 //!
 //! ```text
 //! direct    client ──────────────────────────────────────────▶ backend
 //! relay     client ──▶ relay ─────────────────────▶ relay ───▶ backend     plain TCP, copies 64 KiB at a time
+//! haproxy   client ──▶ haproxy ═══════ TLS 1.3 ═══▶ haproxy ─▶ backend     two threads each; in TCP and in HTTP mode
+//! stunnel   client ──▶ stunnel ═══════ TLS 1.3 ═══▶ stunnel ─▶ backend
+//! ssh       client ──▶ ssh -L ════ aes128-gcm ════▶ sshd ────▶ backend     one connection carries all
+//! rathole   client ──▶ rathole -s ────────────────▶ rathole -c ▶ backend   plain TCP
 //! p2p-fed   client ──▶ serve ════════ tunnel ═════▶ expose ──▶ backend     encrypted, admitted, balanced
 //! ```
 //!
 //! The relay has as many hops as p2p-fed and does nothing but copy: what p2p-fed costs beyond it is the price of what
-//! p2p-fed does; what the relay costs beyond a direct connection is the price of two more processes.
+//! p2p-fed does; what the relay costs beyond a direct connection is the price of two more processes. The others are what
+//! one might take instead; they are installed by `make bench-peers` and run with their defaults but for what is said here.
+//! Ports are free ones; a program that lost the race for one is started a second time. (bore is not among them: the port
+//! on which its server is reached, 7835, is fixed, and a benchmark that takes fixed ports cannot run twice.)
 //!
 //! A **round** takes every measurement on each path, all paths for one measurement before the next one begins, so that
 //! what disturbs the machine meets all paths alike; each round begins with another path. Shown is the median of the rounds
@@ -21,130 +28,125 @@
 //! * **Throughput**, 1 and 16 streams at once, each a connection of its own. Down: the backend sends for the set time and
 //!   then says how much it was; the client counts what arrives to the end and compares. Up: the client sends for the set
 //!   time and closes its half; the backend answers with what it counted to the end. The clock runs until the count is in,
-//!   so what waits in buffers is no gain. A stream whose counts differ is an error.
+//!   so what waits in buffers is no gain. A stream whose counts differ is an error. *CPU* is what the path's own
+//!   processes used in that time, user and system, with all their threads and children, never the client's or the
+//!   backend's.
+//! * **Echo**: 64 bytes there and back on an open connection, 1 and 32 clients at once. *Added* is what a path takes more
+//!   than the direct one in the same round.
+//! * **New connections**, 16 clients at once: connect, one byte there and back, close.
 //! * **Requests per second**, 16 clients at once that send the next request when the last answer (128 bytes) is complete:
-//!   on one connection each, and with a connection per request.
-//! * **Latency**, one client: 64 bytes there and back on one TCP connection, and requests on one HTTP connection. *Added*
-//!   is what a path takes more than the direct one in the same round.
+//!   on one connection each, and with a connection per request that the client closes. *tcp mode*: carried as bytes (p2p-fed: `--mode tcp`).
+//!   *http mode*: by who understands HTTP (p2p-fed: `--mode http`; haproxy: `mode http`, connections reused).
+//! * **Get**: requests of one client on one connection, in http mode.
 //!
-//! p2p-fed's nodes speak `--transport` alone (TCP unless told otherwise) and are joined by `--peer`, mDNS and DHT off; the
-//! fronts are in the mode that fits (`--mode tcp`, `--mode http`). Every path is warmed up before the first round. Any
-//! error fails the run: a fast path that loses requests is none.
+//! Once for each path:
 //!
-//! Not measured: the cost of idle connections, CPU time, and links that lose or delay.
+//! * **Idle**: what 1000 connections that have echoed one byte add to the memory of the path's processes, and how many
+//!   echo one more. This comes before all else: a process keeps memory that it once used, and then seems to need none.
+//! * **Half-close**: whether a client that has ended its half gets the answer that the backend gives only then.
+//! * **First byte** (p2p-fed, five times): from the start of a front that joins by `--peer` to the first byte through it.
+//! * **Kill**: the backend's side is killed (SIGKILL); how long until a live connection ends and, for p2p-fed with a
+//!   second worker, until a new connection was served by that one.
+//!
+//! p2p-fed's nodes speak `--transport` alone (TCP unless told otherwise) and are joined by `--peer`, mDNS and DHT off.
+//! Every path is warmed up before the first round. **Any error of p2p-fed fails the run**: a fast path that loses requests
+//! is none. Errors of others are told. The *bars* say what p2p-fed is meant to reach; they fail nothing.
+//!
+//! `scale` is another run, of p2p-fed alone ([`scale`]).
+//!
+//! Not measured: links that lose or delay.
 
 mod backend;
+mod check;
+mod comparison;
+mod connects;
+mod crowd;
+mod exchange;
+mod figure;
+mod first_byte;
+mod half_close;
+mod herd;
 mod lab;
 mod latency;
 mod measurement;
+mod nofile;
+mod path;
+mod recovery;
 mod relay;
 mod report;
 mod requests;
 mod samples;
+mod scale;
+mod taken;
 mod throughput;
 
-use std::{
-    io::Write,
-    net::SocketAddr,
-    path::PathBuf,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::{Parser, Subcommand};
-use lab::{Lab, Path, Transport};
-use measurement::Measurement;
-use report::Report;
+use comparison::Comparison;
+use lab::Transport;
+use scale::Scale;
+use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Debug, Parser)]
-#[command(about = "What the tunnel costs, against a direct connection and a plain two-hop relay")]
-struct Args {
-    /// The binary to measure
-    #[arg(long, default_value = "target/release/p2p-fed")]
-    bin: PathBuf,
-    /// What the nodes speak with each other
-    #[arg(long, default_value = "tcp")]
-    transport: Transport,
-    /// How often everything is measured [default: 5, with --quick 2]
-    #[arg(long)]
-    rounds: Option<usize>,
-    /// How long each measurement takes [default: 1, with --quick 0.5]
-    #[arg(long)]
-    seconds: Option<f64>,
-    /// Half a minute instead of two and a half, for a first look
-    #[arg(long)]
-    quick: bool,
-    /// Where to write every value as JSON
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+#[command(about = "What the tunnel costs, against a direct connection, a plain two-hop relay and other tunnels")]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    comparison: Comparison,
     #[command(subcommand)]
     role: Option<Role>,
 }
 
-/// What this program is when it was started by itself.
+/// What every run needs.
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// The binary to measure
+    #[arg(long, default_value = "target/release/p2p-fed", global = true)]
+    bin: PathBuf,
+    /// What the nodes speak with each other
+    #[arg(long, default_value = "tcp", global = true)]
+    transport: Transport,
+}
+
 #[derive(Debug, Subcommand)]
 enum Role {
+    /// Many idle tunnels, and many new connections for a long time
+    Scale(Scale),
     #[command(hide = true)]
-    Backend,
+    Backend {
+        #[arg(default_value_t = 1)]
+        tcp_ports: usize,
+    },
     #[command(hide = true)]
     Relay { to: Vec<SocketAddr> },
 }
 
-#[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
-    let args = Args::parse();
-    match &args.role {
-        Some(Role::Backend) => backend::run().await?,
-        Some(Role::Relay { to }) => relay::run(to).await?,
-        None => {
-            let errors = tokio::select! {
-                errors = Box::pin(measure(&args)) => errors?,
-                // Dropping the lab ends its processes.
-                _ = tokio::signal::ctrl_c() => return Ok(ExitCode::from(130)),
-            };
-            return Ok(if errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
-        }
+impl Common {
+    fn bin(&self) -> anyhow::Result<PathBuf> {
+        self.bin.canonicalize().with_context(|| format!("no binary at {}; `make build`", self.bin.display()))
     }
-    Ok(ExitCode::SUCCESS)
 }
 
-/// Measures and reports; returns the number of errors.
-async fn measure(args: &Args) -> anyhow::Result<u64> {
-    let rounds = args.rounds.unwrap_or(if args.quick { 2 } else { 5 });
-    let seconds = args.seconds.unwrap_or(if args.quick { 0.5 } else { 1.0 });
-    ensure!((1..=1000).contains(&rounds), "--rounds is a number from 1 to 1000");
-    ensure!((0.1..=60.0).contains(&seconds), "--seconds is a number from 0.1 to 60");
-    let period = Duration::from_secs_f64(seconds);
-    let bin = args.bin.canonicalize().with_context(|| format!("no binary at {}; `make build`", args.bin.display()))?;
-    if let Some(file) = &args.json {
-        // Rather now than after minutes.
-        std::fs::write(file, "").with_context(|| format!("cannot write {}", file.display()))?;
-    }
-
-    let (mut progress, started) = (std::io::stderr(), Instant::now());
-    let mut report = Report::new(args.transport, rounds, seconds);
-    let lab = Lab::start(&bin, args.transport).await?;
-    for measurement in Measurement::ALL {
-        for path in Path::ALL {
-            measurement.take(lab.address(path), period / 10).await;
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let Cli { common, comparison, role } = Cli::parse();
+    let run = async {
+        match role {
+            // What this program is when it was started by itself.
+            Some(Role::Backend { tcp_ports }) => backend::run(tcp_ports).await.map(|()| true),
+            Some(Role::Relay { to }) => relay::run(&to).await.map(|()| true),
+            Some(Role::Scale(scale)) => Box::pin(scale.run(&common)).await,
+            None => Box::pin(comparison.run(&common)).await,
         }
+    };
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        well = run => Ok(if well? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        // Dropping a run ends its processes.
+        _ = tokio::signal::ctrl_c() => Ok(ExitCode::from(130)),
+        _ = terminated.recv() => Ok(ExitCode::from(143)),
     }
-    for round in 1..=rounds {
-        writeln!(progress, "round {round} of {rounds}, {:.0} s so far", started.elapsed().as_secs_f64())?;
-        let mut paths = Path::ALL;
-        paths.rotate_left(round % Path::ALL.len());
-        for measurement in Measurement::ALL {
-            for path in paths {
-                report.record(measurement, path, measurement.take(lab.address(path), period).await);
-            }
-        }
-    }
-    lab.stop().await;
-    report.took(started.elapsed());
-    report.print(&mut std::io::stdout().lock())?;
-    if let Some(file) = &args.json {
-        std::fs::write(file, report.json()?).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    Ok(report.errors())
 }

@@ -1,27 +1,26 @@
-//! What is measured.
+//! What is measured again in every round.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
-use super::{latency, requests, throughput};
+use super::{connects, figure::Figure, lab::Chain, latency, requests, taken::Taken, throughput};
 
 /// One run of the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Measurement {
-    /// Bytes.
+    /// Bytes over so many streams at once.
     Throughput(Direction, usize),
-    /// HTTP requests of many clients; kept alive or not.
-    Requests {
-        /// Each client keeps its connection.
-        keep_alive: bool,
-    },
-    /// Small exchanges of one client over TCP.
-    TcpLatency,
-    /// Small exchanges of one client over HTTP.
+    /// Small exchanges of so many clients over TCP.
+    Latency(usize),
+    /// New connections of many clients.
+    Connects,
+    /// HTTP requests of many clients.
+    Requests(Mode, Persistence),
+    /// Small exchanges of one client over HTTP, where HTTP is understood.
     HttpLatency,
 }
 
 /// Which way the bytes go, seen from the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
     /// From the backend.
     Down,
@@ -29,104 +28,117 @@ pub(super) enum Direction {
     Up,
 }
 
-/// Where a path begins.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    /// Its TCP port.
-    pub(super) tcp: SocketAddr,
-    /// Its HTTP port.
-    pub(super) http: SocketAddr,
+/// What a path takes HTTP for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Bytes.
+    Tcp,
+    /// Requests.
+    Http,
 }
 
-/// One number that a measurement gives.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Figure {
-    /// In JSON.
-    pub(super) key: &'static str,
-    /// In the table.
-    pub(super) title: &'static str,
-    pub(super) unit: &'static str,
-    /// What it takes more than the direct path is of interest: a latency.
-    pub(super) is_latency: bool,
-}
-
-/// What a measurement gave.
-#[derive(Debug, Default)]
-pub(super) struct Taken {
-    /// A value for each of the measurement's figures, or fewer after errors.
-    pub(super) values: Vec<f64>,
-    /// What went wrong.
-    pub(super) errors: Errors,
-}
-
-/// How often something went wrong, and what first.
-#[derive(Clone, Debug, Default, serde::Serialize)]
-pub(super) struct Errors {
-    /// How often.
-    pub(super) count: u64,
-    /// What first.
-    pub(super) first: Option<String>,
-}
-
-impl Errors {
-    /// Counts one.
-    pub(super) fn note(&mut self, error: &anyhow::Error) {
-        self.count += 1;
-        self.first.get_or_insert_with(|| format!("{error:#}"));
-    }
-
-    /// Counts all of `others`.
-    pub(super) fn add(&mut self, others: Self) {
-        self.count += others.count;
-        self.first = self.first.take().or(others.first);
-    }
-}
-
-impl Measurement {
-    /// In the order in which they are taken and shown.
-    pub(super) const ALL: [Self; 8] = [
-        Self::Throughput(Direction::Down, 1),
-        Self::Throughput(Direction::Up, 1),
-        Self::Throughput(Direction::Down, MANY),
-        Self::Throughput(Direction::Up, MANY),
-        Self::Requests { keep_alive: true },
-        Self::Requests { keep_alive: false },
-        Self::TcpLatency,
-        Self::HttpLatency,
-    ];
-
-    /// Takes it once; throughput, requests and latency run for `period`.
-    pub(super) async fn take(self, entry: Entry, period: Duration) -> Taken {
-        match self {
-            Self::Throughput(direction, streams) => throughput::measure(entry.tcp, direction, streams, period).await,
-            Self::Requests { keep_alive } => requests::measure(entry.http, keep_alive, period).await,
-            Self::TcpLatency => latency::tcp(entry.tcp, period).await,
-            Self::HttpLatency => latency::http(entry.http, period).await,
-        }
-    }
-
-    /// What it gives.
-    pub(super) fn figures(self) -> Vec<Figure> {
-        match self {
-            Self::Throughput(Direction::Down, 1) => vec![figure("down_1_mib_s", "down, 1 stream", "MiB/s")],
-            Self::Throughput(Direction::Up, 1) => vec![figure("up_1_mib_s", "up, 1 stream", "MiB/s")],
-            Self::Throughput(Direction::Down, _) => vec![figure("down_16_mib_s", "down, 16 streams", "MiB/s")],
-            Self::Throughput(Direction::Up, _) => vec![figure("up_16_mib_s", "up, 16 streams", "MiB/s")],
-            Self::Requests { keep_alive: true } => vec![figure("requests_kept_alive_s", "requests, kept alive", "1/s")],
-            Self::Requests { keep_alive: false } => vec![figure("requests_closed_s", "requests, closed", "1/s")],
-            Self::TcpLatency => vec![timed("tcp_p50_us", "tcp echo p50"), timed("tcp_p99_us", "tcp echo p99")],
-            Self::HttpLatency => vec![timed("http_p50_us", "http get p50"), timed("http_p99_us", "http get p99")],
-        }
-    }
+/// What a client does with its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Persistence {
+    /// It asks again.
+    KeptAlive,
+    /// It closes it.
+    Closed,
 }
 
 /// Streams at once, where it is not one.
-const MANY: usize = 16;
+const STREAMS: usize = 16;
 
-fn figure(key: &'static str, title: &'static str, unit: &'static str) -> Figure {
-    Figure { key, title, unit, is_latency: false }
+/// Clients at once that wait for small answers, where it is not one.
+const CLIENTS: usize = 32;
+
+impl Measurement {
+    /// In the order in which they are taken and shown.
+    pub(super) const ALL: [Self; 12] = [
+        Self::Throughput(Direction::Down, 1),
+        Self::Throughput(Direction::Up, 1),
+        Self::Throughput(Direction::Down, STREAMS),
+        Self::Throughput(Direction::Up, STREAMS),
+        Self::Latency(1),
+        Self::Latency(CLIENTS),
+        Self::Connects,
+        Self::Requests(Mode::Tcp, Persistence::KeptAlive),
+        Self::Requests(Mode::Tcp, Persistence::Closed),
+        Self::Requests(Mode::Http, Persistence::KeptAlive),
+        Self::Requests(Mode::Http, Persistence::Closed),
+        Self::HttpLatency,
+    ];
+
+    /// Takes it once, for `period`; none where the path does not understand HTTP and would have to.
+    pub(super) async fn take(self, chain: &Chain, period: Duration) -> Option<Taken> {
+        let entry = chain.entry;
+        Some(match self {
+            Self::Throughput(direction, streams) => throughput::measure(chain, direction, streams, period).await,
+            Self::Latency(clients) => latency::tcp(entry.tcp, clients, period).await,
+            Self::Connects => connects::measure(entry.tcp, period).await,
+            Self::Requests(mode, persistence) => {
+                let backend = match mode {
+                    Mode::Tcp => entry.http,
+                    Mode::Http => entry.http_mode?,
+                };
+                requests::measure(backend, persistence == Persistence::KeptAlive, period).await
+            }
+            Self::HttpLatency => latency::http(entry.http_mode?, period).await,
+        })
+    }
+
+    /// What it gives.
+    pub(super) fn figures(self) -> &'static [Figure] {
+        match self {
+            Self::Throughput(Direction::Down, 1) => &DOWN_1,
+            Self::Throughput(Direction::Up, 1) => &UP_1,
+            Self::Throughput(Direction::Down, _) => &DOWN_16,
+            Self::Throughput(Direction::Up, _) => &UP_16,
+            Self::Latency(1) => &ECHO_1,
+            Self::Latency(_) => &ECHO_32,
+            Self::Connects => &CONNECTS,
+            Self::Requests(Mode::Tcp, Persistence::KeptAlive) => &KEPT_ALIVE_TCP,
+            Self::Requests(Mode::Tcp, Persistence::Closed) => &CLOSED_TCP,
+            Self::Requests(Mode::Http, Persistence::KeptAlive) => &KEPT_ALIVE_HTTP,
+            Self::Requests(Mode::Http, Persistence::Closed) => &CLOSED_HTTP,
+            Self::HttpLatency => &GET,
+        }
+    }
 }
 
-fn timed(key: &'static str, title: &'static str) -> Figure {
-    Figure { key, title, unit: "µs", is_latency: true }
-}
+const DOWN_1: [Figure; 2] = [
+    Figure::higher("down_1_mib_s", "down, 1 stream, MiB/s", "MiB/s"),
+    Figure::lower("down_1_cpu_s_gib", "  CPU, s/GiB", "s/GiB"),
+];
+const UP_1: [Figure; 2] = [
+    Figure::higher("up_1_mib_s", "up, 1 stream, MiB/s", "MiB/s"),
+    Figure::lower("up_1_cpu_s_gib", "  CPU, s/GiB", "s/GiB"),
+];
+const DOWN_16: [Figure; 2] = [
+    Figure::higher("down_16_mib_s", "down, 16 streams, MiB/s", "MiB/s"),
+    Figure::lower("down_16_cpu_s_gib", "  CPU, s/GiB", "s/GiB"),
+];
+const UP_16: [Figure; 2] = [
+    Figure::higher("up_16_mib_s", "up, 16 streams, MiB/s", "MiB/s"),
+    Figure::lower("up_16_cpu_s_gib", "  CPU, s/GiB", "s/GiB"),
+];
+const ECHO_1: [Figure; 2] =
+    [Figure::added("tcp_p50_us", "echo, 1 client, p50, µs"), Figure::added("tcp_p99_us", "echo, 1 client, p99, µs")];
+const ECHO_32: [Figure; 2] = [
+    Figure::lower("tcp_32_p50_us", "echo, 32 clients, p50, µs", "µs"),
+    Figure::lower("tcp_32_p99_us", "echo, 32 clients, p99, µs", "µs"),
+];
+const CONNECTS: [Figure; 3] = [
+    Figure::higher("connects_s", "new connections/s", "1/s"),
+    Figure::lower("connects_p50_ms", "  p50, ms", "ms"),
+    Figure::lower("connects_p99_ms", "  p99, ms", "ms"),
+];
+const KEPT_ALIVE_TCP: [Figure; 1] =
+    [Figure::higher("requests_kept_alive_tcp_mode_s", "requests/s, kept alive, tcp mode", "1/s")];
+const CLOSED_TCP: [Figure; 1] = [Figure::higher("requests_closed_tcp_mode_s", "requests/s, closed, tcp mode", "1/s")];
+const KEPT_ALIVE_HTTP: [Figure; 1] =
+    [Figure::higher("requests_kept_alive_http_mode_s", "requests/s, kept alive, http mode", "1/s")];
+const CLOSED_HTTP: [Figure; 1] =
+    [Figure::higher("requests_closed_http_mode_s", "requests/s, closed, http mode", "1/s")];
+const GET: [Figure; 2] =
+    [Figure::added("http_p50_us", "get, http mode, p50, µs"), Figure::added("http_p99_us", "get, http mode, p99, µs")];

@@ -2,22 +2,18 @@
 //!
 //! The client is written out here so that it costs little: it shares the machine with what it measures.
 
-use std::{
-    io,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, bail, ensure};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    task::JoinSet,
 };
 
 use super::{
     backend::BODY,
-    measurement::{Errors, Taken},
+    crowd::{self, Client},
+    taken::Taken,
 };
 
 /// Clients at once.
@@ -29,55 +25,32 @@ const CLOSED: &[u8] = b"GET / HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r
 /// Bytes of an answer's head at most; it has five lines.
 const MAX_HEAD: usize = 4096;
 
-/// An answer takes milliseconds under full load. One that takes longer than this is an error, and ends the wait for it.
-const LIMIT: Duration = Duration::from_secs(5);
-
-/// Failed requests in a row, after which a client gives up: each is counted, and the rest of the run goes on.
-const ENOUGH: u64 = 100;
-
 /// Answers per second. Every request without a complete answer of status 200 is an error.
 pub(super) async fn measure(backend: SocketAddr, keep_alive: bool, period: Duration) -> Taken {
-    let started = Instant::now();
-    let mut clients: JoinSet<_> = (0..CLIENTS).map(|_| ask(backend, keep_alive, started, period)).collect();
-    let mut taken = Taken::default();
-    let mut answers = 0;
-    while let Some(client) = clients.join_next().await {
-        match client {
-            Ok((answered, errors)) => {
-                answers += answered;
-                taken.errors.add(errors);
-            }
-            Err(error) => taken.errors.note(&error.into()),
-        }
-    }
-    taken.values.push(answers as f64 / started.elapsed().as_secs_f64());
-    taken
+    let done = crowd::run((0..CLIENTS).map(|_| Asker { backend, keep_alive, kept: None }), period).await;
+    Taken { values: vec![done.rate()], errors: done.errors }
 }
 
-async fn ask(backend: SocketAddr, keep_alive: bool, started: Instant, period: Duration) -> (u64, Errors) {
-    let (mut answered, mut errors, mut in_a_row) = (0, Errors::default(), 0);
-    let mut kept = None;
-    while started.elapsed() < period && in_a_row < ENOUGH {
-        let outcome = tokio::time::timeout(LIMIT, async {
-            let mut connection = match kept.take() {
-                Some(connection) => connection,
-                None => Connection::open(backend).await?,
-            };
-            connection.ask(keep_alive).await?;
-            anyhow::Ok(connection)
-        });
-        match outcome.await.context("no answer in time").flatten() {
-            Ok(connection) => {
-                (answered, in_a_row) = (answered + 1, 0);
-                kept = keep_alive.then_some(connection);
-            }
-            Err(error) => {
-                errors.note(&error);
-                in_a_row += 1;
-            }
-        }
+struct Asker {
+    backend: SocketAddr,
+    keep_alive: bool,
+    kept: Option<Connection>,
+}
+
+impl Client for Asker {
+    async fn prepare(&mut self) -> anyhow::Result<()> {
+        Ok(())
     }
-    (answered, errors)
+
+    async fn act(&mut self) -> anyhow::Result<()> {
+        let mut connection = match self.kept.take() {
+            Some(connection) => connection,
+            None => Connection::open(self.backend).await?,
+        };
+        connection.ask(self.keep_alive).await?;
+        self.kept = self.keep_alive.then_some(connection);
+        Ok(())
+    }
 }
 
 /// A connection to an HTTP server.
@@ -94,7 +67,7 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::with_capacity(MAX_HEAD) })
     }
 
-    /// One request and its whole answer; with the last, also the end of the connection.
+    /// One request and its whole answer. After the last one the caller closes, as clients do that know its length.
     pub(super) async fn ask(&mut self, keep_alive: bool) -> anyhow::Result<()> {
         self.stream.write_all(if keep_alive { KEPT } else { CLOSED }).await.context("cannot send")?;
         self.buffer.clear();
@@ -110,10 +83,6 @@ impl Connection {
             self.read().await?;
         }
         ensure!(self.buffer.len() == head + BODY, "more came than was asked for");
-        if !keep_alive {
-            let more = self.stream.read_buf(&mut self.buffer).await.context("the connection broke off")?;
-            ensure!(more == 0, "more came than was asked for");
-        }
         Ok(())
     }
 

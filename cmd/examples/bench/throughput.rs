@@ -14,8 +14,14 @@ use tokio::{
 
 use super::{
     backend::{BLOCK, DOWN, UP, send},
-    measurement::{Direction, Taken},
+    lab::Chain,
+    measurement::Direction,
+    taken::Taken,
 };
+
+/// Bytes of a MiB and of a GiB.
+const MIB: f64 = 1048576.0;
+const GIB: f64 = 1024.0 * MIB;
 
 /// Bytes of the count at the end of a stream.
 const COUNT: usize = 8;
@@ -23,8 +29,10 @@ const COUNT: usize = 8;
 /// What is left in buffers when the time is over takes a moment. A stream that takes longer than this hangs: an error.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// MiB/s over `streams` connections at once, from the first byte to the last count. Every stream that fails is an error.
-pub(super) async fn measure(backend: SocketAddr, direction: Direction, streams: usize, period: Duration) -> Taken {
+/// MiB/s over `streams` connections at once, from the first byte to the last count, and what a GiB takes of the path's
+/// processes, in seconds on a core. Every stream that fails is an error.
+pub(super) async fn measure(chain: &Chain, direction: Direction, streams: usize, period: Duration) -> Taken {
+    let backend = chain.entry.tcp;
     let mut taken = Taken::default();
     let mut connections = Vec::new();
     for _ in 0..streams {
@@ -33,6 +41,7 @@ pub(super) async fn measure(backend: SocketAddr, direction: Direction, streams: 
             Err(error) => taken.errors.note(&error),
         }
     }
+    let cpu_before = chain.cpu_seconds();
     let started = Instant::now();
     let mut transfers: JoinSet<_> = connections
         .into_iter()
@@ -53,7 +62,16 @@ pub(super) async fn measure(backend: SocketAddr, direction: Direction, streams: 
             Err(error) => taken.errors.note(&error),
         }
     }
-    taken.values.push(bytes as f64 / f64::from(1 << 20) / started.elapsed().as_secs_f64());
+    let (bytes, took) = (bytes as f64, started.elapsed().as_secs_f64());
+    let used = cpu_before.and_then(|before| Ok(chain.cpu_seconds()? - before));
+    let per_gib = match used {
+        Ok(used) => (bytes > 0.0 && !chain.is_direct()).then(|| used / (bytes / GIB)),
+        Err(error) => {
+            taken.errors.note(&error);
+            None
+        }
+    };
+    taken.values = vec![Some(bytes / MIB / took), per_gib];
     taken
 }
 

@@ -3,11 +3,12 @@
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
+    process::Command,
 };
 
 use rustix::process::Signal;
 
-use crate::host::{Host, Node, SOON, backend, get};
+use crate::host::{Host, Node, QUIET, SOON, backend, get};
 
 #[test]
 fn the_first_minute() {
@@ -61,6 +62,25 @@ fn a_second_process_gets_a_name_of_its_own() {
     let host = Host::with_token();
     let (one, two) = (host.node(&["serve", "a@0"]), host.node(&["serve", "a@0"]));
     assert_eq!(two.name(), format!("{}-2", one.name()));
+}
+
+#[test]
+fn all_files_that_may_be_open() {
+    let host = Host::with_token();
+    let arguments = [&["serve", "a@0", "--token-file", "token"][..], &QUIET].concat();
+    let node = host.command(&arguments);
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", "ulimit -S -n 256 && exec \"$0\" \"$@\""]).arg(node.get_program()).args(node.get_args());
+    shell.env_clear().envs(node.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.current_dir(host.path(""));
+    let node = Node::start(shell);
+    node.ready_line();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", node.id())).unwrap();
+    let open_files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let [.., soft, hard, "files"] = open_files.split_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("{open_files}");
+    };
+    assert!(soft == hard && soft != "256", "{open_files}");
 }
 
 #[test]
