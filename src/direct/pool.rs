@@ -11,7 +11,11 @@ use std::{
 };
 
 use libp2p::PeerId;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use rustix::process::{Resource, getrlimit};
+use tokio::{
+    sync::Semaphore,
+    time::{MissedTickBehavior, interval, timeout},
+};
 use tokio_util::{compat::FuturesAsyncReadCompatExt, sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -39,6 +43,10 @@ const MAKE_LIMIT: Duration = Duration::from_secs(3);
 /// costs the clients of that moment their connections, as it does those whose tunnels were already open.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// Bounds of the number of connections in all, where the system's limit on files is unusual.
+const FEWEST: usize = 64;
+const MOST: usize = 16_384;
+
 /// How often connections at rest are looked at.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -58,6 +66,8 @@ struct Shared {
     /// Held for a few operations per tunnel, never across an `.await`.
     reaches: Mutex<HashMap<NodeId, Reach>>,
     made_total: AtomicU64,
+    /// A place for each connection, at rest or not.
+    places: Arc<Semaphore>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -166,6 +176,13 @@ impl Pool {
     }
 }
 
+/// Connections in all at most: a quarter of the files that the process may open, since each has a client's socket beside
+/// it, and a node has other uses for some. Beyond, tunnels share the libp2p connection.
+fn most() -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files / 4).unwrap_or(usize::MAX).clamp(FEWEST, MOST)
+}
+
 async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -184,6 +201,10 @@ impl Shared {
             return;
         }
         for _ in 0..reach.to_make(Instant::now()) {
+            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+                reach.forgone();
+                continue;
+            };
             let shared = Arc::clone(self);
             self.tasks.spawn(async move {
                 let made = tokio::select! {
@@ -191,7 +212,14 @@ impl Shared {
                     () = shared.stop.cancelled() => return,
                     made = timeout(MAKE_LIMIT, shared.connect(node)) => made,
                 };
-                shared.made(node, made.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())));
+                let made = made.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+                shared.made(
+                    node,
+                    made.map(|mut stream| {
+                        stream.take_place(place);
+                        stream
+                    }),
+                );
             });
         }
     }

@@ -100,6 +100,12 @@ impl Reach {
         self.rest(now, stream);
     }
 
+    /// One is not made, because there are enough in all. Whoever waits takes another carrier.
+    pub(super) fn forgone(&mut self) {
+        self.making = self.making.saturating_sub(1);
+        self.waiting.clear();
+    }
+
     /// None could be made. Whoever waits takes another carrier.
     pub(super) fn failed(&mut self, now: Instant) {
         self.making = self.making.saturating_sub(1);

@@ -23,6 +23,7 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    sync::OwnedSemaphorePermit,
 };
 
 use super::{
@@ -49,6 +50,8 @@ pub(super) struct TlsStream {
     cut: Arc<Cut>,
     /// Its handshake needed no signatures, thanks to an earlier one.
     pub(super) is_resumed: bool,
+    /// What it counts for, until it is dropped.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 /// What is left of the handshake: makes the next keys, and keeps tickets.
@@ -97,7 +100,13 @@ impl TlsStream {
             owes_update: false,
             cut: Arc::default(),
             is_resumed,
+            place: None,
         })
+    }
+
+    /// Holds `place` from now on.
+    pub(super) fn take_place(&mut self, place: OwnedSemaphorePermit) {
+        self.place = Some(place);
     }
 
     /// To end it while somebody else has it.
@@ -461,6 +470,7 @@ mod tests {
         );
         let (mut near, mut behind) = (near.unwrap(), behind.unwrap());
         near.write_all(b"abc").await.unwrap();
+        near.flush().await.unwrap();
         assert_eq!(behind.read(&mut [0; 8]).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
         drop((near, behind));
         meddling.abort();
