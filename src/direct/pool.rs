@@ -92,6 +92,7 @@ impl Pool {
                 certificate,
                 reaches: Mutex::default(),
                 made_total: AtomicU64::new(0),
+                places: Arc::new(Semaphore::new(most())),
                 tasks,
                 stop,
             }),
