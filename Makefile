@@ -9,7 +9,7 @@ PEERS      := nginx-light netcat-openbsd curl
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check fmt clippy docs deny test unit e2e sim peers bench install clean
+.PHONY: help build demo check fmt clippy docs deny test unit e2e sim soak peers bench install clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ e2e: build peers ## the tests of the release binary with real servers and client
 
 sim: ## the seeded simulation alone, longer: make sim SEEDS=10000
 	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release --locked --package p2p-fed-ledger --test sim
+
+soak: ## streams moving data both ways under back-pressure for ten minutes: make soak SOAK=600
+	SOAK=$(or $(SOAK),600) $(CARGO) test --release --locked --test node soak -- --nocapture
 
 bench: build ## throughput, requests and latency, against none and a plain relay: make bench ARGS=--quick
 	$(CARGO) run --release --locked --package p2p-fed-cli --example bench -- --bin $(BIN) $(ARGS)

@@ -115,7 +115,7 @@ impl Actor {
             Credentials { network: token.network_id(), generation: token.generation(), key: token.admission_key() };
         let strangers = if config.dht == Dht::Off { Strangers::Refuse } else { Strangers::Dht };
         let admission = Admission::new(credentials, local, strangers);
-        let (behaviour, streams, [tunnels, syncs]) = streams::Streams::new([TUNNEL, SYNC]);
+        let (behaviour, streams, [tunnels, syncs]) = streams::Streams::new(admission.clone(), [TUNNEL, SYNC]);
         let topics = Topics::default();
         let behaviour = Behaviour::new(&keypair, config.dht, admission.clone(), behaviour, topics.allowed())?;
         let swarm_config = libp2p::swarm::Config::with_tokio_executor()
@@ -433,7 +433,7 @@ impl Actor {
         if first {
             self.dialer.connected(peer);
         }
-        let Standing::Member { clock_ahead_ms } = self.admission.standing(&peer) else { return };
+        let Standing::Member { clock_ahead_ms, further } = self.admission.standing(&peer) else { return };
         let Some(node) = node_of(&peer) else { return };
         if clock_ahead_ms.abs() > CLOCK_TOLERANCE_MS && !self.clock_told {
             self.clock_told = true;
@@ -443,8 +443,8 @@ impl Actor {
                 "a peer's clock differs from this one's; discovery tolerates one window of the token: check NTP on both"
             );
         }
-        tracing::debug!(peer = node.short(), address = %endpoint.get_remote_address(), "member connected");
-        self.connections.opened(node, id, endpoint.get_remote_address().clone(), clock_ahead_ms);
+        tracing::debug!(peer = node.short(), address = %endpoint.get_remote_address(), further, "member connected");
+        self.connections.opened(node, id, endpoint.get_remote_address().clone(), clock_ahead_ms, further);
     }
 
     fn on_closed(&mut self, peer: PeerId, id: ConnectionId, last: bool) {

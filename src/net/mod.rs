@@ -34,7 +34,7 @@ use std::{io, sync::Arc};
 pub use admission::Error as AdmissionError;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub};
 pub use peers::{Peer, Peers, Transport, node_of, peer_of};
-pub use streams::{Inbound, Streams};
+pub use streams::{Inbound, Stream, Streams};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 

@@ -12,6 +12,7 @@
 mod join;
 mod ledger;
 mod network;
+mod streams;
 mod tunnel;
 
 use std::{future::Future, time::Duration};
