@@ -17,7 +17,7 @@ use libp2p::{
 use super::admission::Admission;
 
 /// Streams on one connection. The library aborts beyond 4096: its connection window is 1 GiB and it sets aside 256 KiB
-/// for each.
+/// for each. Reaching it ends the connection, so [`super::streams`] stays well below.
 const MAX_STREAMS: usize = 4096;
 
 /// Connecting, both handshakes and admission together.
@@ -25,6 +25,11 @@ const SETUP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A silent QUIC peer is gone. TCP peers are found out by ping; this is the same bound for both.
 const QUIC_IDLE: Duration = Duration::from_secs(8);
+
+/// What may lie unread on one QUIC stream, and on a connection. The library's own 10 and 15 MB let two readers that pause
+/// hold up all other streams; these let 256 do nothing, and are no more in all than yamux sets aside.
+const QUIC_STREAM_WINDOW: u32 = 4 << 20;
+const QUIC_WINDOW: u32 = 1 << 30;
 
 /// Keeps a NAT's UDP mapping, and the other end's idle clock, alive.
 const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(3);
@@ -73,6 +78,8 @@ fn addressed(
 
     let mut datagram = quic::Config::new(keypair);
     datagram.max_concurrent_stream_limit = MAX_STREAMS as u32;
+    datagram.max_stream_data = QUIC_STREAM_WINDOW;
+    datagram.max_connection_data = QUIC_WINDOW;
     datagram.max_idle_timeout = QUIC_IDLE.as_millis() as u32;
     datagram.keep_alive_interval = QUIC_KEEP_ALIVE;
     let quic =
