@@ -26,9 +26,13 @@ const SETUP_LIMIT: Duration = Duration::from_secs(10);
 /// A silent QUIC peer is gone. TCP peers are found out by ping; this is the same bound for both.
 const QUIC_IDLE: Duration = Duration::from_secs(8);
 
-/// What may lie unread on one QUIC stream, and on a connection. The library's own 10 and 15 MB let two readers that pause
-/// hold up all other streams; these let 256 do nothing, and are no more in all than yamux sets aside.
-const QUIC_STREAM_WINDOW: u32 = 4 << 20;
+/// What may lie unread on one QUIC stream, and on a connection: as much as yamux grants, so that no reader that pauses
+/// holds up the other streams. The library's own 10 and 15 MB let two do it.
+///
+/// The stream's is that low for another reason as well: quinn keeps 10 MB of a connection that are not acknowledged, and
+/// once they are full it serves those that wait last come, first served. Forty streams of this size that all send at
+/// once stay below; with larger windows some of them stood still for as long as the others had something to send.
+const QUIC_STREAM_WINDOW: u32 = 256 << 10;
 const QUIC_WINDOW: u32 = 1 << 30;
 
 /// Keeps a NAT's UDP mapping, and the other end's idle clock, alive.

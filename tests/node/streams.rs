@@ -179,8 +179,8 @@ async fn five_thousand_streams_over_quic() {
 
 // === soak ===
 
-/// Streams that move data both ways at once.
-const SOAKED: usize = 48;
+/// Streams that move data both ways at once; on QUIC they are what one connection serves evenly.
+const SOAKED: usize = 32;
 
 /// A stream that moves nothing for so long stands still. The slowest reader pauses for a few seconds at most.
 const STANDSTILL: Duration = Duration::from_secs(10);
