@@ -328,6 +328,15 @@ mod tests {
     }
 
     #[test]
+    fn who_is_heard_of_is_dialled_before_any_time_passes() {
+        let (mut dialer, peer) = dialer();
+        assert_eq!(dialer.poll_timeout(), None);
+        dialer.found(S, peer, vec![tcp(1)], Source::Heard);
+        assert_eq!(dialer.poll_timeout(), Some(S));
+        assert_eq!(dialer.poll_output(S).unwrap().target, Target::Peer(peer));
+    }
+
+    #[test]
     fn waits_grow_to_a_bound_and_a_bootstrap_peer_is_tried_for_ever() {
         let (mut dialer, peer) = dialer();
         dialer.bootstrap(S, tcp(1).with(Protocol::P2p(peer)));
