@@ -47,6 +47,18 @@ async fn members_meet_by_mdns_alone() {
     two.meets(one.id).await;
 }
 
+/// With QUIC alone in the first announcement, peers on the LAN dialled QUIC for ever after.
+#[tokio::test]
+async fn every_address_is_known_over_tcp_and_quic_from_the_first_moment() {
+    let member = Member::join(&token(), Config { listen: vec![], ..quiet(vec![]) }).await;
+    let addresses = member.net.addresses().borrow().clone();
+    let hosts = |quic: bool| -> std::collections::BTreeSet<String> {
+        let over = addresses.iter().filter(|address| (Transport::of(address) == Transport::Quic) == quic);
+        over.map(|address| address.iter().next().unwrap().to_string()).collect()
+    };
+    assert!(!hosts(false).is_empty() && hosts(false) == hosts(true), "{addresses:?}");
+}
+
 #[tokio::test]
 async fn members_meet_by_a_foreign_dht_alone() {
     let token = token();
