@@ -49,7 +49,7 @@ impl Behaviour {
             Some(_) => room.dialled(id),
             None => matches!(self.admission.standing(&peer), Standing::Member { further: true, .. }),
         };
-        if dialled.is_some() && further {
+        if dialled.is_some() {
             self.admission.dials_further(peer, false);
         }
         let inbound = room.add(id, dialled.cloned(), open, further);
@@ -109,12 +109,12 @@ impl NetworkBehaviour for Behaviour {
             }
             FromSwarm::DialFailure(failure) => {
                 let Some(peer) = failure.peer_id else { return };
+                self.admission.dials_further(peer, false);
                 if let Some(mut room) = self.streams.rooms.get_mut(&peer)
                     && room.dialled(failure.connection_id)
                 {
                     tracing::debug!(%peer, error = %failure.error, "no further connection");
                     room.dial_failed(Instant::now());
-                    self.admission.dials_further(peer, false);
                 }
             }
             _ => {}

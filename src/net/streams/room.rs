@@ -110,7 +110,8 @@ impl Room {
 
     /// Takes a connection away; says whether it was the last.
     pub(super) fn remove(&mut self, id: ConnectionId, now: Instant) -> bool {
-        if self.connections.iter().any(|connection| connection.id == id && connection.beside != id) {
+        let was_further = self.connections.iter().any(|connection| connection.id == id && connection.beside != id);
+        if was_further && !matches!(self.growth, Growth::Dialling(_)) {
             self.growth = Growth::Barred { until: now + AGAIN };
         }
         self.connections.retain(|connection| connection.id != id);
@@ -330,6 +331,10 @@ mod tests {
         lab.connect(3, true, true);
         assert!(!lab.room.remove(id(3), now));
         assert_eq!(lab.room.wants(now), None, "one that ends at once is not dialled in a loop");
+        lab.connect(4, true, true);
+        lab.room.dialling(id(5));
+        lab.room.remove(id(4), now);
+        assert!(lab.room.dialled(id(5)), "the end of another one is not its end");
     }
 
     #[test]
