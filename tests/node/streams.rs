@@ -239,7 +239,7 @@ async fn pause(pace: usize, at: u64) {
 
 /// Streams whose windows all grow and fill at once must not wait for each other.
 async fn no_stream_stands_still(transport: &str) {
-    let seconds = std::env::var("SOAK").map_or(5, |text| text.parse().expect("SOAK is a number of seconds"));
+    let seconds = std::env::var("SOAK").map_or(5, |text| text.parse().unwrap());
     let stop = Arc::new(AtomicBool::new(false));
     let counts: Arc<[Received]> = (0..2 * SOAKED).map(|_| Received::default()).collect();
     let turn = Arc::new(AtomicU64::new(0));
