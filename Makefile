@@ -12,7 +12,7 @@ BENCH_PEERS := haproxy stunnel4 openssh-server openssh-client openssl
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check fmt clippy docs deny test unit e2e sim peers bench bench-peers scale micro instructions \
+.PHONY: help build demo check fmt clippy docs deny test unit e2e sim soak peers bench bench-peers scale micro instructions \
 	instructions-record valgrind install clean
 
 help: ## list the targets
@@ -58,6 +58,9 @@ e2e: build peers ## the tests of the release binary with real servers and client
 
 sim: ## the seeded simulation alone, longer: make sim SEEDS=10000
 	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release --locked --package p2p-fed-ledger --test sim
+
+soak: ## streams moving data both ways under back-pressure for ten minutes: make soak SOAK=600
+	SOAK=$(or $(SOAK),600) $(CARGO) test --release --locked --test node soak -- --nocapture
 
 BENCH := $(CARGO) run --release --locked --package p2p-fed-cli --example bench -- --bin $(BIN)
 

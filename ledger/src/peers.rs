@@ -1,8 +1,8 @@
 //! The peers that are up: what they may pass on, and when to sync with whom.
 //!
 //! A sync takes place soon after a peer came up (the side with the smaller id opens it, so that one is enough), and
-//! with one peer picked at random every [`Config::sync_interval`]. Both are jittered, so that a healed partition is no
-//! stampede.
+//! with one peer picked at random every [`Config::sync_interval`]. Both are jittered, the first one the more peers are up,
+//! so that a healed partition is no stampede and two nodes that meet need not wait.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,7 +10,11 @@ use crate::{Config, NodeId, bucket::Bucket, dice::Dice};
 
 /// Peers that are up at once; connections have lower limits. What is above is not listened to.
 const PEERS_MAX: usize = 4096;
-/// How long after a peer came up the first sync may wait.
+/// How long after a peer came up the first sync may wait, for each other peer that is up. The first one is synced with at
+/// once: a node that just started has nothing, and somebody waits for it. With many, whoever comes up is met by all of
+/// them, and the first sync leaves little for the others to say.
+const FIRST_SYNC_STEP: Duration = Duration::from_millis(5);
+/// How long it may wait however many are up.
 const FIRST_SYNC_WITHIN: Duration = Duration::from_secs(1);
 /// How long a stream may take to open before another try.
 const OPEN_WITHIN: Duration = Duration::from_secs(10);
@@ -74,7 +78,9 @@ impl Peers {
         if self.up.is_empty() {
             self.next_sync = now + dice.around(self.sync_interval);
         }
-        let first_sync = (self.me < peer).then(|| now + dice.up_to(FIRST_SYNC_WITHIN));
+        let others = u32::try_from(self.up.len()).unwrap_or(u32::MAX);
+        let within = FIRST_SYNC_STEP.saturating_mul(others).min(FIRST_SYNC_WITHIN);
+        let first_sync = (self.me < peer).then(|| now + dice.up_to(within));
         self.up.insert(peer, Peer { gossip: self.gossip, dropped: 0, first_sync, opening: None, opens: OPENS });
         true
     }
@@ -159,6 +165,19 @@ mod tests {
 
     const fn s(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_first_peer_is_synced_with_at_once_and_a_crowd_within_a_second() {
+        let mut dice = Dice::new(3);
+        let mut peers = Peers::new(&Config::new(NetworkId([0; 16]), 0), node(0));
+        assert!(peers.up(s(10), node(255), &mut dice));
+        assert_eq!(peers.deadline(), Some(s(10)));
+        assert_eq!(peers.due(s(10), &mut dice), [node(255)]);
+        (1..=254).for_each(|n| assert!(peers.up(s(10), node(n), &mut dice)));
+        let early = peers.due(s(10) + Duration::from_millis(200), &mut dice).len();
+        assert!((10..200).contains(&early), "{early} of 254 in the first 200 ms");
+        assert_eq!(early + peers.due(s(11), &mut dice).len(), 254);
     }
 
     #[test]

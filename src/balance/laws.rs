@@ -86,6 +86,29 @@ fn one_after_another_the_total_decides() {
 }
 
 #[test]
+fn two_hundred_workers_are_used_evenly() {
+    let ids: Vec<u8> = (1..=200).collect();
+    let least_used = fleet(Policy::LeastUsed, &ids);
+    let flights: Vec<_> = (0..2000).map(|_| least_used.pick(secs(1), &[]).unwrap()).collect();
+    assert!(least_used.endpoints(secs(1)).iter().all(|endpoint| endpoint.in_flight == 10));
+    flights.into_iter().for_each(|flight| flight.finish(secs(1), Outcome::Ok));
+    for _ in 0..1000 {
+        least_used.pick(secs(2), &[]).unwrap().finish(secs(2), Outcome::Ok);
+    }
+    assert!(counts(&least_used, secs(2)).iter().all(|count| *count == 15));
+
+    const DRAWS: u32 = 6000;
+    let random = fleet(Policy::Random, &ids);
+    for _ in 0..DRAWS {
+        random.pick(secs(1), &[]).unwrap().finish(secs(1), Outcome::Ok);
+    }
+    let expected = f64::from(DRAWS) / 200.0;
+    let chi2: f64 = counts(&random, secs(1)).iter().map(|count| (*count as f64 - expected).powi(2) / expected).sum();
+    // The 0.999 quantile of chi-squared with 199 degrees of freedom.
+    assert!(chi2 < 266.4, "{chi2}");
+}
+
+#[test]
 fn random_is_uniform() {
     const DRAWS: u32 = 12_000;
     let balancer = fleet(Policy::Random, &[1, 2, 3, 4]);

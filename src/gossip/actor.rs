@@ -20,7 +20,7 @@ use super::{
 use crate::{
     identity::{Identity, StateDir},
     ledger::{self, Input, Ledger, Moment, NodeId, Output, Verdict, View},
-    net::{Acceptance, Frame, Inbound, Net, Peers, Receipt, SYNC, peer_of},
+    net::{Acceptance, Frame, Inbound, Net, Peers, Receipt, SYNC, Stream, peer_of},
 };
 
 /// Frames of all sessions waiting for the ledger: each session has at most one frame in hand, so beyond this they wait
@@ -66,7 +66,7 @@ pub(super) struct Actor {
 /// A stream that the ledger asked for; none where it could not be opened.
 struct Opened {
     peer: NodeId,
-    stream: Option<libp2p::Stream>,
+    stream: Option<Stream>,
 }
 
 impl Actor {
@@ -212,7 +212,7 @@ impl Actor {
         }
     }
 
-    fn open(&mut self, peer: NodeId, stream: libp2p::Stream, dialled: bool) {
+    fn open(&mut self, peer: NodeId, stream: Stream, dialled: bool) {
         if self.sessions.len() >= SESSIONS {
             // Dropping the stream resets it; the peer tries again with its next sync.
             return;

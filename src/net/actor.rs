@@ -119,7 +119,8 @@ impl Actor {
             Credentials { network: token.network_id(), generation: token.generation(), key: token.admission_key() };
         let strangers = if config.dht == Dht::Off { Strangers::Refuse } else { Strangers::Dht };
         let admission = Admission::new(credentials, local, strangers);
-        let (behaviour, streams, [tunnels, syncs, directs]) = streams::Streams::new([TUNNEL, SYNC, DIRECT]);
+        let protocols = [TUNNEL, SYNC, DIRECT];
+        let (behaviour, streams, [tunnels, syncs, directs]) = streams::Streams::new(admission.clone(), protocols);
         let (door, knocks) = Door::new();
         let topics = Topics::default();
         let behaviour = Behaviour::new(&keypair, config.dht, admission.clone(), behaviour, topics.allowed())?;
@@ -440,7 +441,7 @@ impl Actor {
         if first {
             self.dialer.connected(peer);
         }
-        let Standing::Member { clock_ahead_ms } = self.admission.standing(&peer) else { return };
+        let Standing::Member { clock_ahead_ms, further } = self.admission.standing(&peer) else { return };
         let Some(node) = node_of(&peer) else { return };
         if clock_ahead_ms.abs() > CLOCK_TOLERANCE_MS && !self.clock_told {
             self.clock_told = true;
@@ -450,8 +451,8 @@ impl Actor {
                 "a peer's clock differs from this one's; discovery tolerates one window of the token: check NTP on both"
             );
         }
-        tracing::debug!(peer = node.short(), address = %endpoint.get_remote_address(), "member connected");
-        self.connections.opened(node, id, endpoint, clock_ahead_ms);
+        tracing::debug!(peer = node.short(), address = %endpoint.get_remote_address(), further, "member connected");
+        self.connections.opened(node, id, endpoint, clock_ahead_ms, further);
     }
 
     fn on_closed(&mut self, peer: PeerId, id: ConnectionId, last: bool) {

@@ -21,9 +21,12 @@ const GOSSIP_FRAME_MAX: usize = 64 * 1024;
 const PENDING_INBOUND: u32 = 128;
 const PENDING_OUTBOUND: u32 = 128;
 
-/// Connections in total and from one peer: two hundred machines, each dialled and dialling at once over two transports.
+/// Connections in total: two hundred machines, each dialled and dialling at once over two transports, and some room.
 const ESTABLISHED: u32 = 1024;
-const ESTABLISHED_PER_PEER: u32 = 4;
+
+/// Connections to one peer: those that streams fill, and four for a peer that dials anew, and is dialled, over two
+/// transports, while the old ones are not found out to be dead.
+const ESTABLISHED_PER_PEER: u32 = streams::CONNECTIONS as u32 + 4;
 
 /// All that the swarm runs.
 #[derive(NetworkBehaviour)]

@@ -15,7 +15,7 @@ const SILENT_PINGS: u32 = 2;
 /// All connections to members. Each change is told at once, as a new [`Peers`].
 #[derive(Debug)]
 pub(super) struct Connections {
-    /// Newest last, never empty.
+    /// In the order they were made, never empty.
     by_node: BTreeMap<NodeId, Vec<Connection>>,
     count: u64,
     told: watch::Sender<Arc<Peers>>,
@@ -25,6 +25,8 @@ pub(super) struct Connections {
 struct Connection {
     id: ConnectionId,
     number: u64,
+    /// The number of the connection that this one was made beside, to have more room; its own for all others.
+    beside: u64,
     address: Multiaddr,
     dialled: bool,
     clock_ahead_ms: i64,
@@ -43,18 +45,29 @@ impl Connections {
         self.by_node.is_empty()
     }
 
-    pub(super) fn opened(&mut self, node: NodeId, id: ConnectionId, point: &ConnectedPoint, clock_ahead_ms: i64) {
+    /// A `further` connection adds room to the last one and is no news: a reader would take it for a new beginning.
+    pub(super) fn opened(
+        &mut self,
+        node: NodeId,
+        id: ConnectionId,
+        point: &ConnectedPoint,
+        clock_ahead_ms: i64,
+        further: bool,
+    ) {
         self.count += 1;
-        let connection = Connection {
+        let number = self.count;
+        let connections = self.by_node.entry(node).or_default();
+        let beside = connections.last().filter(|_| further).map_or(number, |last| last.beside);
+        connections.push(Connection {
             id,
-            number: self.count,
+            number,
+            beside,
             address: point.get_remote_address().clone(),
             dialled: point.is_dialer(),
             clock_ahead_ms,
             rtt: Rtt::default(),
             silent: 0,
-        };
-        self.by_node.entry(node).or_default().push(connection);
+        });
         self.tell();
     }
 
@@ -95,15 +108,16 @@ impl Connections {
 
     fn tell(&self) {
         let peer = |connections: &Vec<Connection>| {
-            let newest = connections.last()?;
+            let newest = connections.last()?.beside;
+            let told = connections.iter().find(|connection| connection.beside == newest)?;
             Some(Peer {
-                number: newest.number,
-                transport: Transport::of(&newest.address),
-                address: newest.address.clone(),
-                dialled: newest.dialled,
+                number: told.number,
+                transport: Transport::of(&told.address),
+                address: told.address.clone(),
+                dialled: told.dialled,
                 responsive: connections.iter().any(|connection| connection.silent == 0),
-                clock_ahead_ms: newest.clock_ahead_ms,
-                rtt: newest.rtt.clone(),
+                clock_ahead_ms: told.clock_ahead_ms,
+                rtt: told.rtt.clone(),
             })
         };
         let connected = self.by_node.iter().filter_map(|(node, connections)| Some((*node, peer(connections)?)));
@@ -125,11 +139,11 @@ mod tests {
     #[test]
     fn a_flap_shows_as_a_new_number() {
         let (mut connections, peers) = Connections::new();
-        connections.opened(NODE, ConnectionId::new_unchecked(1), &point(), 0);
+        connections.opened(NODE, ConnectionId::new_unchecked(1), &point(), 0, false);
         let first = peers.borrow().connected[&NODE].number;
         assert!(connections.closed(NODE, ConnectionId::new_unchecked(1)));
         assert!(peers.borrow().connected.is_empty());
-        connections.opened(NODE, ConnectionId::new_unchecked(2), &point(), 0);
+        connections.opened(NODE, ConnectionId::new_unchecked(2), &point(), 0, false);
         assert!(peers.borrow().connected[&NODE].number > first);
     }
 
@@ -137,7 +151,7 @@ mod tests {
     fn a_silent_peer_is_told_at_once_and_given_up_at_the_second_ping() {
         let (mut connections, peers) = Connections::new();
         let id = ConnectionId::new_unchecked(1);
-        connections.opened(NODE, id, &point(), 0);
+        connections.opened(NODE, id, &point(), 0, false);
         assert!(!connections.pinged(NODE, id, Some(Duration::from_millis(3))));
         assert_eq!(peers.borrow().connected[&NODE].rtt(), Some(Duration::from_millis(3)));
         assert!(!connections.pinged(NODE, id, None));
@@ -151,9 +165,28 @@ mod tests {
     #[test]
     fn a_second_connection_keeps_a_peer_whose_first_one_ends() {
         let (mut connections, peers) = Connections::new();
-        connections.opened(NODE, ConnectionId::new_unchecked(1), &point(), 0);
-        connections.opened(NODE, ConnectionId::new_unchecked(2), &point(), 0);
+        connections.opened(NODE, ConnectionId::new_unchecked(1), &point(), 0, false);
+        connections.opened(NODE, ConnectionId::new_unchecked(2), &point(), 0, false);
         connections.closed(NODE, ConnectionId::new_unchecked(1));
         assert!(peers.borrow().connected.contains_key(&NODE));
+    }
+
+    #[test]
+    fn a_further_connection_is_no_new_number_until_the_one_beside_it_ends() {
+        let (mut connections, peers) = Connections::new();
+        let number = || peers.borrow().connected[&NODE].number;
+        connections.opened(NODE, ConnectionId::new_unchecked(1), &point(), 0, false);
+        connections.opened(NODE, ConnectionId::new_unchecked(2), &point(), 0, false);
+        let first = number();
+        connections.opened(NODE, ConnectionId::new_unchecked(3), &point(), 0, true);
+        connections.opened(NODE, ConnectionId::new_unchecked(4), &point(), 0, true);
+        assert_eq!(number(), first);
+        connections.closed(NODE, ConnectionId::new_unchecked(4));
+        assert_eq!(number(), first, "one that only added room went");
+        connections.closed(NODE, ConnectionId::new_unchecked(2));
+        let second = number();
+        assert!(second > first, "what was pooled on it is gone, and readers must see it");
+        connections.opened(NODE, ConnectionId::new_unchecked(5), &point(), 0, false);
+        assert!(number() > second, "a peer that dials anew began anew");
     }
 }

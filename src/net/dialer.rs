@@ -30,8 +30,9 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 const STRANGER_WAIT: Duration = Duration::from_secs(60);
 
 /// Two nodes that hear of each other at the same time would both dial. The one with the greater id lets the other try
-/// first, this long.
-const COURTESY: Duration = Duration::from_millis(250);
+/// first, this long: an answer by mDNS takes up to 120 ms. It takes a second where the last one was just given, and then
+/// this is what somebody waits for.
+const COURTESY: Duration = Duration::from_millis(150);
 
 /// A target from mDNS or the DHT that failed this often in a row is forgotten until it is heard of again.
 const GIVE_UP: u32 = 8;
@@ -325,6 +326,15 @@ mod tests {
         assert_eq!(dialer.poll_output(S).unwrap().addresses, [quic(1)]);
         assert!(dialer.failed(S, &target).is_some());
         assert_eq!(dialer.poll_output(S), None, "it waits now");
+    }
+
+    #[test]
+    fn who_is_heard_of_is_dialled_before_any_time_passes() {
+        let (mut dialer, peer) = dialer();
+        assert_eq!(dialer.poll_timeout(), None);
+        dialer.found(S, peer, vec![tcp(1)], Source::Heard);
+        assert_eq!(dialer.poll_timeout(), Some(S));
+        assert_eq!(dialer.poll_output(S).unwrap().target, Target::Peer(peer));
     }
 
     #[test]

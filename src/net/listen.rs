@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, io, net::IpAddr, time::Duration};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use libp2p::{
     Multiaddr, Swarm, TransportError,
     multiaddr::Protocol,
@@ -58,6 +58,9 @@ pub(super) async fn bind<B: NetworkBehaviour>(swarm: &mut Swarm<B>, config: &Con
     if tokio::time::timeout(LIMIT, known).await.is_err() {
         tracing::warn!("a listener has no address yet");
     }
+    // A listener names one address after the other. What is there belongs in the first announcement: a peer that hears of
+    // QUIC a moment before TCP dials QUIC.
+    while swarm.next().now_or_never().is_some() {}
     Ok(announced(config, swarm.listeners().cloned().collect()))
 }
 

@@ -36,7 +36,7 @@ pub use admission::Error as AdmissionError;
 pub use door::KNOCK;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub};
 pub use peers::{Peer, Peers, Transport, node_of, peer_of};
-pub use streams::{Inbound, Streams};
+pub use streams::{Inbound, Stream, Streams};
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},

@@ -23,13 +23,14 @@ pub struct Peers {
 /// One connected member.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Grows with each connection of this process, so that a reader sees a flap as a new number.
+    /// Grows with each connection of this process but those that only add room, so that a reader sees a flap as a new
+    /// number.
     pub number: u64,
-    /// Its end of the newest connection.
+    /// Its end of the newest connection that does more than add room.
     pub address: Multiaddr,
     /// This node dialled it there, so others of its ports may be reached there as well.
     pub dialled: bool,
-    /// What carries the newest connection.
+    /// What carries that connection.
     pub transport: Transport,
     /// It answered the last ping. A member that does not is stopped, frozen or cut off, and the connection is kept a while
     /// to see.

@@ -17,7 +17,7 @@ use libp2p::{
 use super::{admission::Admission, door::Door};
 
 /// Streams on one connection. The library aborts beyond 4096: its connection window is 1 GiB and it sets aside 256 KiB
-/// for each.
+/// for each. Reaching it ends the connection, so [`super::streams`] stays well below.
 const MAX_STREAMS: usize = 4096;
 
 /// Connecting, both handshakes and admission together.
@@ -25,6 +25,15 @@ const SETUP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A silent QUIC peer is gone. TCP peers are found out by ping; this is the same bound for both.
 const QUIC_IDLE: Duration = Duration::from_secs(8);
+
+/// What may lie unread on one QUIC stream, and on a connection: as much as yamux grants, so that no reader that pauses
+/// holds up the other streams. The library's own 10 and 15 MB let two do it.
+///
+/// The stream's is that low for another reason as well: quinn keeps 10 MB of a connection that are not acknowledged, and
+/// once they are full it serves those that wait last come, first served. Forty streams of this size that all send at
+/// once stay below; with larger windows some of them stood still for as long as the others had something to send.
+const QUIC_STREAM_WINDOW: u32 = 256 << 10;
+const QUIC_WINDOW: u32 = 1 << 30;
 
 /// Keeps a NAT's UDP mapping, and the other end's idle clock, alive.
 const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(3);
@@ -79,6 +88,8 @@ fn addressed(
 
     let mut datagram = quic::Config::new(keypair);
     datagram.max_concurrent_stream_limit = MAX_STREAMS as u32;
+    datagram.max_stream_data = QUIC_STREAM_WINDOW;
+    datagram.max_connection_data = QUIC_WINDOW;
     datagram.max_idle_timeout = QUIC_IDLE.as_millis() as u32;
     datagram.keep_alive_interval = QUIC_KEEP_ALIVE;
     let quic =

@@ -14,6 +14,7 @@ mod direct;
 mod join;
 mod ledger;
 mod network;
+mod streams;
 mod tunnel;
 
 use std::{future::Future, time::Duration};

@@ -59,6 +59,11 @@ impl Member {
         self.net.addresses().borrow().iter().map(|address| address.clone().with(Protocol::P2p(peer))).collect()
     }
 
+    /// Those of one transport.
+    pub(crate) fn addresses_over(&self, transport: &str) -> Vec<Multiaddr> {
+        self.addresses().into_iter().filter(|address| address.to_string().contains(transport)).collect()
+    }
+
     pub(crate) async fn meets(&self, other: NodeId) {
         let mut peers = self.net.peers();
         soon("a member to connect", peers.wait_for(|peers| peers.connected.contains_key(&other))).await.unwrap();

@@ -2,7 +2,6 @@
 
 use std::io::ErrorKind;
 
-use libp2p::Multiaddr;
 use p2p_fed::{
     ledger::NodeId,
     net::{TUNNEL, node_of, peer_of},
@@ -38,9 +37,7 @@ impl Pair {
         let config = worker::Config { exports: vec![export], ..worker::Config::default() };
         let exposed = Worker::spawn(config, CancellationToken::new()).unwrap();
         let member = Member::join(&token, quiet(vec![])).await;
-        let only: Vec<Multiaddr> =
-            member.addresses().into_iter().filter(|address| address.to_string().contains(transport)).collect();
-        let front = Member::join(&token, quiet(only)).await;
+        let front = Member::join(&token, quiet(member.addresses_over(transport))).await;
         front.meets(member.id).await;
         let worker = member.id;
         let serving = tokio::spawn(async move {

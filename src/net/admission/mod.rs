@@ -23,7 +23,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use futures::{AsyncReadExt, AsyncWriteExt, future};
 use libp2p::{
     Multiaddr, PeerId,
@@ -40,6 +40,10 @@ use proof::{CLOCK, MAC, NONCE, Role, Transcript};
 
 /// The protocol's name on the wire.
 const PROTOCOL: &str = "/p2p-fed/admit/1";
+
+/// The same exchange on a connection that only adds room to one that is there. It has a name of its own so that the
+/// listener knows as well that the peer did not start anew.
+const FURTHER: &str = "/p2p-fed/admit/1/further";
 
 /// A peer that has not proved itself by then is cut off.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -64,6 +68,8 @@ pub(super) enum Standing {
     Member {
         /// Its clock minus ours when it did, in milliseconds; half a round trip uncertain.
         clock_ahead_ms: i64,
+        /// The connection adds room to those that were there.
+        further: bool,
     },
     /// It serves us a DHT and nothing else.
     Stranger,
@@ -106,18 +112,35 @@ struct Inner {
     strangers: Strangers,
     pending: Arc<Pending>,
     standings: DashMap<PeerId, Standing>,
+    /// Peers to which a further connection is being dialled; one at a time for each of those connected.
+    further: DashSet<PeerId>,
 }
 
 impl Admission {
     /// Admits peers that prove `credentials` to `local`.
     pub(super) fn new(credentials: Credentials, local: PeerId, strangers: Strangers) -> Self {
-        let inner = Inner { credentials, local, strangers, pending: Arc::default(), standings: DashMap::new() };
+        let inner = Inner {
+            credentials,
+            local,
+            strangers,
+            pending: Arc::default(),
+            standings: DashMap::new(),
+            further: DashSet::new(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
     /// What `peer` was on its last connection. A peer never seen is a stranger.
     pub(super) fn standing(&self, peer: &PeerId) -> Standing {
         self.inner.standings.get(peer).map_or(Standing::Stranger, |standing| *standing)
+    }
+
+    /// Says whether the next connection dialled to `peer` is a further one.
+    pub(super) fn dials_further(&self, peer: PeerId, further: bool) {
+        match further {
+            true => drop(self.inner.further.insert(peer)),
+            false => drop(self.inner.further.remove(&peer)),
+        }
     }
 
     /// The step in the transport's upgrade: passes the connection on, or an error in its place.
@@ -189,16 +212,18 @@ impl Inner {
             .await
         };
         match proved {
-            Ok(clock_ahead_ms) => Ok((Standing::Member { clock_ahead_ms }, muxer)),
+            Ok(member) => Ok((member, muxer)),
             Err(Error::NotAMember) if dialler && self.strangers == Strangers::Dht => Ok((Standing::Stranger, muxer)),
             Err(error) => Err(error),
         }
     }
 
-    /// The dialler's part; returns how far the listener's clock is ahead.
-    async fn dial(&self, peer: PeerId, stream: SubstreamBox) -> Result<i64, Error> {
+    /// The dialler's part; returns what the listener is.
+    async fn dial(&self, peer: PeerId, stream: SubstreamBox) -> Result<Standing, Error> {
+        let further = self.further.contains(&peer);
+        let protocol = if further { FURTHER } else { PROTOCOL };
         // Lazy: the proposal travels with the nonce, so that all of it is one round trip.
-        let (_, mut stream) = dialer_select_proto(stream, [PROTOCOL], Version::V1Lazy).await.map_err(not_spoken)?;
+        let (_, mut stream) = dialer_select_proto(stream, [protocol], Version::V1Lazy).await.map_err(not_spoken)?;
         let nonce_dialler = nonce();
         stream.write_all(&nonce_dialler).await?;
         stream.flush().await?;
@@ -213,12 +238,12 @@ impl Inner {
         stream.write_all(&transcript.prove(&self.credentials, Role::Dialler, ours)).await?;
         // Closing flushes. The listener may have ended its half by then, which is no failure.
         stream.close().await.or_else(already_closed)?;
-        Ok(ahead(theirs, ours))
+        Ok(Standing::Member { clock_ahead_ms: ahead(theirs, ours), further })
     }
 
-    /// The listener's part; returns how far the dialler's clock is ahead.
-    async fn listen(&self, peer: PeerId, stream: SubstreamBox) -> Result<i64, Error> {
-        let (_, mut stream) = listener_select_proto(stream, [PROTOCOL]).await.map_err(not_spoken)?;
+    /// The listener's part; returns what the dialler is.
+    async fn listen(&self, peer: PeerId, stream: SubstreamBox) -> Result<Standing, Error> {
+        let (protocol, mut stream) = listener_select_proto(stream, [PROTOCOL, FURTHER]).await.map_err(not_spoken)?;
         let mut nonce_dialler = [0; NONCE];
         stream.read_exact(&mut nonce_dialler).await.map_err(hung_up)?;
         let transcript = Transcript { dialler: peer, listener: self.local, nonce_dialler, nonce_listener: nonce() };
@@ -229,7 +254,7 @@ impl Inner {
         stream.read_exact(&mut proof).await.map_err(hung_up)?;
         let theirs = transcript.check(&self.credentials, Role::Dialler, &proof).ok_or(Error::WrongToken)?;
         stream.close().await.or_else(already_closed)?;
-        Ok(ahead(theirs, unix_ms()))
+        Ok(Standing::Member { clock_ahead_ms: ahead(theirs, unix_ms()), further: protocol == FURTHER })
     }
 }
 

@@ -263,7 +263,7 @@ impl Actor {
                 match Link::bind(interface, family, self.config.port) {
                     Ok(link) => {
                         tracing::debug!(interface = %interface.name, ?family, "mdns link opened");
-                        self.stations.push(Station { link, schedule: Schedule::new(now(), &mut rand::rng()) });
+                        self.stations.push(Station { link, schedule: Schedule::new(now()) });
                     }
                     Err(error) => {
                         if !self.failing.contains(&(interface.index, family)) {
