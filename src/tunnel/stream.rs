@@ -42,9 +42,27 @@ impl TunnelStream {
     }
 }
 
+impl TunnelStream {
+    /// Closes a carrier of its own once both directions have ended, and not before: of a stream that was closed for writing
+    /// and then dropped, yamux tells the peer nothing, and the peer would go on sending to nobody.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.home.is_none() && self.framed.is_over() {
+            // The end marks say it all. The peer may be done and gone, so that closing fails; that is no failure.
+            let _ = ready!(Pin::new(&mut self.framed.carrier).poll_shutdown(cx));
+        }
+        Poll::Ready(())
+    }
+}
+
 impl AsyncRead for TunnelStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.framed).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.framed).poll_read(cx, buf))?;
+        if buf.filled().len() == before {
+            // If it can't be done at once, the drop that follows does as well.
+            let _ = self.poll_close(cx);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -59,12 +77,7 @@ impl AsyncWrite for TunnelStream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.framed).poll_shutdown(cx))?;
-        if self.home.is_none() {
-            // The end mark says it all. The peer may already be done and gone, so that closing the carrier fails; that is
-            // no failure of the tunnel.
-            let _ = ready!(Pin::new(&mut self.framed.carrier).poll_shutdown(cx));
-        }
-        Poll::Ready(Ok(()))
+        self.poll_close(cx).map(Ok)
     }
 }
 
@@ -109,6 +122,7 @@ mod tests {
         let (mut tunnel, mut far) = raw(1024);
         tunnel.write_all(b"abc").await.unwrap();
         tunnel.shutdown().await.unwrap();
+        drop(tunnel);
         let mut bytes = Vec::new();
         far.read_to_end(&mut bytes).await.unwrap();
         assert_eq!(bytes, b"\0\0\0\x03abc\0\0\0\0");

@@ -95,6 +95,18 @@ async fn a_reset_is_no_clean_end(transport: &str) {
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
 }
 
+/// yamux says nothing when a stream is dropped that was half-closed before; the backend was left writing for ever.
+async fn who_goes_after_its_half_close_is_gone(transport: &str) {
+    let pair = Pair::over(transport).await;
+    let mut tunnel = pair.open("echo").await.unwrap();
+    let (mut backend, _) = pair.backend.accept().await.unwrap();
+    tunnel.write_all(b"question").await.unwrap();
+    tunnel.shutdown().await.unwrap();
+    soon("the end of the question", backend.read_to_end(&mut Vec::new())).await.unwrap();
+    drop(tunnel);
+    soon("the backend to hear of it", async { while backend.write_all(&[7; 65_536]).await.is_ok() {} }).await;
+}
+
 #[tokio::test]
 async fn half_close_over_tcp() {
     half_close_reaches_the_backend_and_its_reply_comes_back("tcp").await;
@@ -113,6 +125,16 @@ async fn reset_over_tcp() {
 #[tokio::test]
 async fn reset_over_quic() {
     a_reset_is_no_clean_end("quic").await;
+}
+
+#[tokio::test]
+async fn gone_after_half_close_over_tcp() {
+    who_goes_after_its_half_close_is_gone("tcp").await;
+}
+
+#[tokio::test]
+async fn gone_after_half_close_over_quic() {
+    who_goes_after_its_half_close_is_gone("quic").await;
 }
 
 #[tokio::test]

@@ -28,6 +28,7 @@ use crate::{
         handle::{Counted, Shared},
         search::{Miss, Search},
     },
+    ledger::NodeId,
     tunnel::{Class, Early},
 };
 
@@ -47,7 +48,7 @@ pub(super) struct Forwarded {
     /// Workers tried.
     pub(super) attempts: usize,
     /// The last of them.
-    pub(super) node: Option<String>,
+    pub(super) node: Option<NodeId>,
 }
 
 /// The client is gone; there is nobody to answer.
@@ -121,7 +122,7 @@ impl Forward {
                 Ok(flight) => flight,
                 Err(reason) => break Err(not_found(service, reason, |fault: Fault| fault.answer(service))),
             };
-            node = Some(flight.node().short());
+            node = Some(flight.node());
             match self.attempt(shared, &flight).await {
                 Ok((response, lane)) => {
                     break match self.upgrade.take() {

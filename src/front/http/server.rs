@@ -112,7 +112,7 @@ impl Session {
             %method,
             path,
             status = response.status().as_u16(),
-            node,
+            node = node.map(|node| node.short()),
             attempts,
             ms = began.elapsed().as_millis() as u64,
             "request"
