@@ -209,12 +209,13 @@ async fn a_reset_of_the_worker_reaches_the_front() {
 #[tokio::test]
 async fn what_is_not_exposed_is_refused_and_the_connection_goes_on() {
     let pair = Pair::new().await;
-    for _ in 0..3 {
+    for _ in 0..20 {
         let refused = pair.open("ssh").await;
         assert!(matches!(refused, Err(tunnel::OpenError::Refused(Refusal::NoSuchService))), "{refused:?}");
     }
     pair.echoes(b"hello").await;
-    assert!(pair.pool.made_total() <= 2);
+    // One is still being given back when the next is wanted.
+    assert!(pair.pool.made_total() <= 5, "{}", pair.pool.made_total());
 }
 
 #[tokio::test]
