@@ -27,7 +27,7 @@ mod knock;
 mod pass;
 mod pool;
 mod reach;
-mod record;
+pub mod record;
 mod server;
 mod socket;
 mod stream;

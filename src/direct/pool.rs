@@ -201,7 +201,7 @@ impl Shared {
         if self.stop.is_cancelled() {
             return;
         }
-        for _ in 0..reach.to_make(Instant::now()) {
+        for _ in 0..reach.begin(Instant::now()) {
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
                 reach.forgone();
                 continue;

@@ -62,7 +62,7 @@ pub(super) enum Had {
 }
 
 impl Reach {
-    /// A connection for a tunnel. See [`Self::to_make`].
+    /// A connection for a tunnel. See [`Self::begin`].
     pub(super) fn take(&mut self, now: Instant) -> Had {
         while let Some(Resting { mut stream, since }) = self.resting.pop() {
             if stream.is_at_rest() {
@@ -80,7 +80,7 @@ impl Reach {
 
     /// How many connections are to be made now. Each is counted as being made from here on, until
     /// [`Self::made`] or [`Self::failed`].
-    pub(super) fn to_make(&mut self, now: Instant) -> usize {
+    pub(super) fn begin(&mut self, now: Instant) -> usize {
         if self.paused_until.is_some_and(|until| now < until) {
             return 0;
         }

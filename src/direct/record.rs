@@ -7,13 +7,13 @@ use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafe
 use rustls::ConnectionTrafficSecrets;
 
 /// Bytes before the ciphertext: type, version, length.
-pub(super) const HEADER: usize = 5;
+pub const HEADER: usize = 5;
 
 /// Bytes behind the plaintext: the type of the content, and the tag. Every suite of TLS 1.3 that is used here has 16.
-pub(super) const TRAILER: usize = 1 + TAG;
+pub const TRAILER: usize = 1 + TAG;
 
 /// Plaintext in one record at most.
-pub(super) const MAX_PLAIN: usize = 1 << 14;
+pub const MAX_PLAIN: usize = 1 << 14;
 
 /// A whole record at most; the standard allows 256 bytes beyond the plaintext.
 pub(super) const MAX_RECORD: usize = HEADER + MAX_PLAIN + 256;
@@ -28,9 +28,12 @@ pub(super) const KEY_LIMIT: u64 = 1 << 23;
 
 /// What a record holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Content {
+pub enum Content {
+    /// Something ends.
     Alert,
+    /// Tickets and new keys.
     Handshake,
+    /// Bytes of tunnels.
     Data,
 }
 
@@ -51,10 +54,10 @@ impl Content {
 /// The peer broke the protocol, or somebody changed its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a TLS record that cannot be opened")]
-pub(super) struct Broken;
+pub struct Broken;
 
 /// The key of one direction, and the number of its next record.
-pub(super) struct Key {
+pub struct Key {
     aead: LessSafeKey,
     iv: [u8; NONCE_LEN],
     pub(super) next: u64,
@@ -62,7 +65,10 @@ pub(super) struct Key {
 
 impl Key {
     /// Of the secrets that a handshake left, beginning with record `next`.
-    pub(super) fn new((next, secrets): (u64, ConnectionTrafficSecrets)) -> Result<Self, Broken> {
+    ///
+    /// # Errors
+    /// The suite is none of those that are used here.
+    pub fn new((next, secrets): (u64, ConnectionTrafficSecrets)) -> Result<Self, Broken> {
         let (algorithm, key, iv) = match &secrets {
             ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
             ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
@@ -80,7 +86,10 @@ impl Key {
     }
 
     /// Makes a record of `record`, which holds the plaintext from [`HEADER`] on and ends [`TRAILER`] bytes behind it.
-    pub(super) fn seal(&mut self, content: Content, record: &mut [u8]) -> Result<(), Broken> {
+    ///
+    /// # Errors
+    /// There is no room for header and trailer, or more than fits into a record.
+    pub fn seal(&mut self, content: Content, record: &mut [u8]) -> Result<(), Broken> {
         let (header, sealed) = record.split_first_chunk_mut::<HEADER>().ok_or(Broken)?;
         let length = u16::try_from(sealed.len()).map_err(|_| Broken)?;
         *header = header_of(length);
@@ -94,7 +103,10 @@ impl Key {
     }
 
     /// Opens a whole record in place. The plaintext begins at [`HEADER`]; returned are its content and its length.
-    pub(super) fn open(&mut self, record: &mut [u8]) -> Result<(Content, usize), Broken> {
+    ///
+    /// # Errors
+    /// It was not sealed with this key and number, or was changed since, or holds nothing that this version knows.
+    pub fn open(&mut self, record: &mut [u8]) -> Result<(Content, usize), Broken> {
         let (header, sealed) = record.split_first_chunk_mut::<HEADER>().ok_or(Broken)?;
         let nonce = self.nonce();
         let plain = self.aead.open_in_place(nonce, Aad::from(&*header), sealed).map_err(|_| Broken)?;

@@ -451,8 +451,7 @@ mod tests {
             let (mut from_worker, mut to_worker) = through.into_split();
             let up = async {
                 let mut bytes = [0; 4096];
-                loop {
-                    let Ok(n) = from_front.read(&mut bytes).await else { break };
+                while let Ok(n) = from_front.read(&mut bytes).await {
                     if n == HEADER + 3 + TRAILER {
                         bytes[n - 1] ^= 1;
                     }

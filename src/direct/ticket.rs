@@ -212,6 +212,23 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_are_as_documented() {
+        let ticket = Ticket {
+            id: [1; 16],
+            secret: Zeroizing::new([2; 32]),
+            fingerprint: [3; 32],
+            lifetime: Duration::from_secs(3600),
+            addresses: vec!["/ip4/192.0.2.1/tcp/1".to_owned()],
+        };
+        let mut expected = [&[1; 16][..], &[2; 32], &[3; 32], &[0, 0, 0x0e, 0x10], &[20]].concat();
+        expected.extend_from_slice(b"/ip4/192.0.2.1/tcp/1");
+        assert_eq!(ticket.encode(), expected);
+        // A later version may say more.
+        expected.extend_from_slice(&[0]);
+        assert!(Ticket::decode(&expected).is_some());
+    }
+
+    #[test]
     fn a_knock_is_heard_once_and_only_while_its_ticket_is_good() {
         let (tickets, now) = (Tickets::default(), Instant::now());
         let ticket = give(&tickets, now, FRONT);

@@ -13,6 +13,7 @@ mod join;
 mod pick;
 mod seal;
 mod splice;
+mod tls;
 
 use std::any::Any;
 
@@ -32,7 +33,7 @@ pub(crate) struct Workload {
 }
 
 /// All there are.
-pub(crate) const WORKLOADS: [Workload; 15] = [
+pub(crate) const WORKLOADS: [Workload; 17] = [
     Workload { name: "pick/least-used/3", times: pick::TIMES, prepare: || pick::round(Policy::LeastUsed, 3) },
     Workload { name: "pick/least-used/32", times: pick::TIMES, prepare: || pick::round(Policy::LeastUsed, 32) },
     Workload { name: "pick/least-used/200", times: pick::TIMES, prepare: || pick::round(Policy::LeastUsed, 200) },
@@ -48,4 +49,6 @@ pub(crate) const WORKLOADS: [Workload; 15] = [
     Workload { name: "join/ledgers/1000", times: 1, prepare: || join::ledgers(1000) },
     Workload { name: "seal/sign", times: seal::TIMES, prepare: seal::sign },
     Workload { name: "seal/verify", times: seal::TIMES, prepare: seal::verify },
+    Workload { name: "tls/64", times: tls::TIMES, prepare: || tls::round(64) },
+    Workload { name: "tls/16384", times: tls::TIMES, prepare: || tls::round(16_384) },
 ];
