@@ -154,8 +154,8 @@ mod tests {
              address  /ip4/192.0.2.1/tcp/1\n\
              \n\
              peers\n\
-             NAME  PATH    TRANSPORT  RTT    ADDRESS                          NODE\n\
-             gpu1  direct  quic       0.4ms  /ip4/192.0.2.7/udp/4001/quic-v1  {id}\n\
+             NAME  PATH    TRANSPORT  CARRIER  RTT    ADDRESS                          NODE\n\
+             gpu1  direct  quic       stream   0.4ms  /ip4/192.0.2.7/udp/4001/quic-v1  {id}\n\
              \n\
              services\n\
              SERVICE    PROTOCOL  WORKER  STATE  IN FLIGHT  REQUESTS  FAILURES  P50    P99    WEIGHT  LABELS\n\
