@@ -81,6 +81,7 @@ fn addressed(
     muxer.set_max_num_streams(MAX_STREAMS);
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true).listen_backlog(BACKLOG))
         .and_then(move |socket, point| door.open(socket, point))
+        .map_err(Either::into_inner)
         .upgrade(Version::V1Lazy)
         .authenticate(secure)
         .multiplex(muxer)
