@@ -76,8 +76,7 @@ impl Body for Download {
         let this = &mut *self;
         // Once nothing is held any more, the body has ended.
         let Some(Held { lane, .. }) = &mut this.held else { return Poll::Ready(None) };
-        lane.poll(cx);
-        match Pin::new(&mut this.body).poll_frame(cx) {
+        match lane.poll(cx, |cx| Pin::new(&mut this.body).poll_frame(cx)) {
             Poll::Ready(Some(Ok(frame))) => {
                 lane.moved();
                 if this.body.is_end_stream() {

@@ -162,8 +162,7 @@ impl Forward {
         let mut sending = pin!(lane.send(self.request()));
         let mut moves = self.source.moves();
         let sent = poll_fn(|cx| {
-            lane.poll(cx);
-            if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+            if let Poll::Ready(sent) = lane.poll(cx, |cx| sending.as_mut().poll(cx)) {
                 return Poll::Ready(Ok(sent));
             }
             let before = mem::replace(&mut moves, self.source.moves());

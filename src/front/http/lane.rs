@@ -6,6 +6,7 @@
 //! response begins, and the orderly end of a tunnel.
 
 use std::{
+    future::poll_fn,
     mem,
     pin::{Pin, pin},
     task::{Context, Poll, Waker},
@@ -22,7 +23,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, JoinSet, coop::unconstrained},
     time::Instant,
 };
 
@@ -74,27 +75,36 @@ impl Lane {
         request: Request<Upload>,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>> + use<> {
         self.quiet.moved();
-        self.sender.try_send_request(request)
+        unconstrained(self.sender.try_send_request(request))
     }
 
-    /// Carries on with the exchange; `cx` is woken when there is more to do. Poll it before what is waited for.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) {
-        if let Driver::Here(driver) = &mut self.driver
-            && driver.as_mut().poll(cx).is_ready()
-        {
-            // Dropping it ends all that waits for it.
-            self.driver = Driver::Ended;
+    /// Polls `wanted` and what it comes from.
+    ///
+    /// hyper's halves wake each other when they pass something on. Here they are one task, which would be woken while it
+    /// runs: tokio then queues it anew and wakes another thread to take it. So what is there already is looked for
+    /// without a waker, and only then is it waited for. `wanted` needs none: what it comes from is polled right before.
+    pub(super) fn poll<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if let Driver::Here(_) = self.driver {
+            let mut nobody = Context::from_waker(Waker::noop());
+            self.look();
+            if let Poll::Ready(wanted) = wanted(&mut nobody) {
+                return Poll::Ready(wanted);
+            }
+            self.poll_driver(cx);
+            wanted(&mut nobody)
+        } else {
+            wanted(cx)
         }
     }
 
-    /// What `wanted` resolves to, which only comes while the lane is polled.
+    /// Waits for `wanted`, which must not yield of its own accord.
     pub(super) async fn drive<F: Future>(&mut self, wanted: F) -> F::Output {
-        let mut wanted = pin!(wanted);
-        std::future::poll_fn(|cx| {
-            self.poll(cx);
-            wanted.as_mut().poll(cx)
-        })
-        .await
+        let mut wanted = pin!(unconstrained(wanted));
+        poll_fn(|cx| self.poll(cx, |cx| wanted.as_mut().poll(cx))).await
     }
 
     /// Something of the exchange moved.
@@ -122,7 +132,16 @@ impl Lane {
 
     /// Looks whether the backend closed the idle lane, or said something unasked. Nobody is woken if it does so later.
     pub(super) fn look(&mut self) {
-        self.poll(&mut Context::from_waker(Waker::noop()));
+        self.poll_driver(&mut Context::from_waker(Waker::noop()));
+    }
+
+    fn poll_driver(&mut self, cx: &mut Context<'_>) {
+        if let Driver::Here(driver) = &mut self.driver
+            && driver.as_mut().poll(cx).is_ready()
+        {
+            // Dropping it ends all that waits for it.
+            self.driver = Driver::Ended;
+        }
     }
 
     /// Gives the driver a task of its own, which ends with the lane.
