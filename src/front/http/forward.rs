@@ -145,9 +145,11 @@ impl Forward {
     /// One worker: over an idle tunnel if there is one, else over a fresh one. A backend may close an idle connection just
     /// when we use it; that is no fault of the worker, and a fresh tunnel settles it.
     async fn attempt(&self, shared: &Shared, flight: &InFlight) -> Result<(Response<Incoming>, Lane), Fault> {
-        if let Some(lane) = shared.pool.take(flight.node(), flight.connection()) {
+        while let Some(lane) = shared.pool.take(flight.node(), flight.connection()) {
             match self.send(shared, lane).await {
-                Err(fault @ Fault::Broken { .. }) if self.may_repeat(&fault) => {}
+                // Closed while it was idle, which nobody saw. There are few of them, and the next may be good.
+                Err(Fault::Broken { sent: false, .. }) => {}
+                Err(fault @ Fault::Broken { .. }) if self.may_repeat(&fault) => break,
                 result => return result,
             }
         }

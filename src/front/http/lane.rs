@@ -90,6 +90,9 @@ impl Lane {
     ) -> Poll<T> {
         if let Driver::Here(_) = self.driver {
             let mut nobody = Context::from_waker(Waker::noop());
+            if let Poll::Ready(wanted) = wanted(&mut nobody) {
+                return Poll::Ready(wanted);
+            }
             self.look();
             if let Poll::Ready(wanted) = wanted(&mut nobody) {
                 return Poll::Ready(wanted);
@@ -130,7 +133,8 @@ impl Lane {
         }
     }
 
-    /// Looks whether the backend closed the idle lane, or said something unasked. Nobody is woken if it does so later.
+    /// Does what can be done at once; nobody is woken later. Of an idle lane it tells whether the backend closed it or said
+    /// something unasked.
     pub(super) fn look(&mut self) {
         self.poll_driver(&mut Context::from_waker(Waker::noop()));
     }

@@ -38,19 +38,8 @@ struct Lanes {
 }
 
 impl Pool {
-    /// The idle tunnel to `node` that was used last.
+    /// The idle tunnel to `node` that was used last. Nobody watched it since: sending tells whether it is still good.
     pub(super) fn take(&self, node: NodeId, connection: Option<u64>) -> Option<Lane> {
-        loop {
-            let mut lane = self.newest(node, connection)?;
-            // Nobody watched it while it was idle.
-            lane.look();
-            if lane.is_ready() {
-                return Some(lane);
-            }
-        }
-    }
-
-    fn newest(&self, node: NodeId, connection: Option<u64>) -> Option<Lane> {
         let mut lanes = self.lanes();
         let idle = lanes.idle.get_mut(&node)?;
         let newest = idle.iter().rposition(|lane| lane.connection == connection && lane.is_ready())?;
