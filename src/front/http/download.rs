@@ -16,17 +16,16 @@ use crate::{
     front::{
         client::Reset,
         handle::{Counted, Shared},
-        stall::Stall,
     },
 };
 
-/// A worker's response body. While it lives the worker is charged and its tunnel taken; at its end the tunnel goes back to
+/// A worker's response body, which drives its tunnel as it is read. While it lives the worker is charged and its tunnel taken; at its end the tunnel goes back to
 /// the pool. Dropped before, the client is gone: the tunnel is reset, so that the backend stops, and nobody is blamed. If
 /// it breaks, the client's connection is reset, so that it can't take a cut body for a whole one.
 pub(super) struct Download {
-    body: Incoming,
+    /// Dropped before the body: the tunnel is reset before hyper could end it in order.
     held: Option<Held>,
-    quiet: Stall,
+    body: Incoming,
     shared: Arc<Shared>,
 }
 
@@ -46,8 +45,9 @@ pub(super) struct Held {
 struct Silent;
 
 impl Download {
-    pub(super) fn new(shared: Arc<Shared>, body: Incoming, held: Held) -> Self {
-        Self { body, held: Some(held), quiet: Stall::default(), shared }
+    pub(super) fn new(shared: Arc<Shared>, body: Incoming, mut held: Held) -> Self {
+        held.lane.moved();
+        Self { held: Some(held), body, shared }
     }
 
     /// The body came whole.
@@ -74,9 +74,11 @@ impl Body for Download {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
-        match Pin::new(&mut this.body).poll_frame(cx) {
+        // Once nothing is held any more, the body has ended.
+        let Some(Held { lane, .. }) = &mut this.held else { return Poll::Ready(None) };
+        match lane.poll(cx, |cx| Pin::new(&mut this.body).poll_frame(cx)) {
             Poll::Ready(Some(Ok(frame))) => {
-                this.quiet.moved();
+                lane.moved();
                 if this.body.is_end_stream() {
                     this.complete();
                 }
@@ -90,7 +92,7 @@ impl Body for Download {
                 this.complete();
                 Poll::Ready(None)
             }
-            Poll::Pending => match this.quiet.poll(cx, this.shared.config.idle_timeout) {
+            Poll::Pending => match lane.poll_quiet(cx, this.shared.config.idle_timeout) {
                 Poll::Ready(()) => {
                     this.fail();
                     Poll::Ready(Some(Err(Silent.into())))
