@@ -16,16 +16,17 @@ use crate::{
     front::{
         client::Reset,
         handle::{Counted, Shared},
+        stall::Stall,
     },
 };
 
-/// A worker's response body, which drives its tunnel as it is read. While it lives the worker is charged and its tunnel taken; at its end the tunnel goes back to
+/// A worker's response body. While it lives the worker is charged and its tunnel taken; at its end the tunnel goes back to
 /// the pool. Dropped before, the client is gone: the tunnel is reset, so that the backend stops, and nobody is blamed. If
 /// it breaks, the client's connection is reset, so that it can't take a cut body for a whole one.
 pub(super) struct Download {
-    /// Dropped before the body: the tunnel is reset before hyper could end it in order.
-    held: Option<Held>,
     body: Incoming,
+    held: Option<Held>,
+    quiet: Stall,
     shared: Arc<Shared>,
 }
 
@@ -45,9 +46,8 @@ pub(super) struct Held {
 struct Silent;
 
 impl Download {
-    pub(super) fn new(shared: Arc<Shared>, body: Incoming, mut held: Held) -> Self {
-        held.lane.moved();
-        Self { held: Some(held), body, shared }
+    pub(super) fn new(shared: Arc<Shared>, body: Incoming, held: Held) -> Self {
+        Self { body, held: Some(held), quiet: Stall::default(), shared }
     }
 
     /// The body came whole.
@@ -74,11 +74,9 @@ impl Body for Download {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
-        // Once nothing is held any more, the body has ended.
-        let Some(Held { lane, .. }) = &mut this.held else { return Poll::Ready(None) };
-        match lane.poll(cx, |cx| Pin::new(&mut this.body).poll_frame(cx)) {
+        match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                lane.moved();
+                this.quiet.moved();
                 if this.body.is_end_stream() {
                     this.complete();
                 }
@@ -92,7 +90,7 @@ impl Body for Download {
                 this.complete();
                 Poll::Ready(None)
             }
-            Poll::Pending => match lane.poll_quiet(cx, this.shared.config.idle_timeout) {
+            Poll::Pending => match this.quiet.poll(cx, this.shared.config.idle_timeout) {
                 Poll::Ready(()) => {
                     this.fail();
                     Poll::Ready(Some(Err(Silent.into())))

@@ -1,6 +1,6 @@
 //! One request's way to a worker and its response's way back.
 
-use std::{future::poll_fn, mem, pin::pin, sync::Arc, task::Poll};
+use std::{pin::pin, sync::Arc};
 
 use http_body_util::Either;
 use hyper::{
@@ -9,6 +9,7 @@ use hyper::{
     header::{CONTENT_LENGTH, HeaderValue},
     upgrade::OnUpgrade,
 };
+use tokio::time::timeout;
 
 use super::{
     Body,
@@ -145,16 +146,14 @@ impl Forward {
     /// One worker: over an idle tunnel if there is one, else over a fresh one. A backend may close an idle connection just
     /// when we use it; that is no fault of the worker, and a fresh tunnel settles it.
     async fn attempt(&self, shared: &Shared, flight: &InFlight) -> Result<(Response<Incoming>, Lane), Fault> {
-        while let Some(lane) = shared.pool.take(flight.node(), flight.connection()) {
+        if let Some(lane) = shared.pool.take(flight.node(), flight.connection()) {
             match self.send(shared, lane).await {
-                // Closed while it was idle, which nobody saw. There are few of them, and the next may be good.
-                Err(Fault::Broken { sent: false, .. }) => {}
-                Err(fault @ Fault::Broken { .. }) if self.may_repeat(&fault) => break,
+                Err(fault @ Fault::Broken { .. }) if self.may_repeat(&fault) => {}
                 result => return result,
             }
         }
         let tunnel = shared.dial(flight, Class::Http, None, &Early::default()).await?;
-        let opened = Lane::open(tunnel.stream, flight.connection()).await;
+        let opened = shared.pool.open(tunnel.stream, flight.connection()).await;
         let lane = opened.map_err(|error| Fault::Broken { sent: false, error })?;
         self.send(shared, lane).await
     }
@@ -162,22 +161,20 @@ impl Forward {
     async fn send(&self, shared: &Shared, mut lane: Lane) -> Result<(Response<Incoming>, Lane), Fault> {
         let limit = shared.config.idle_timeout;
         let mut sending = pin!(lane.send(self.request()));
+        // Dropped in the opposite order: the tunnel is reset before hyper could end it in order, should the client leave.
+        let lane = lane;
         let mut moves = self.source.moves();
-        let sent = poll_fn(|cx| {
-            if let Poll::Ready(sent) = lane.poll(cx, |cx| sending.as_mut().poll(cx)) {
-                return Poll::Ready(Ok(sent));
+        let sent = loop {
+            match timeout(limit, sending.as_mut()).await {
+                Ok(sent) => break sent,
+                Err(_) => {
+                    let before = std::mem::replace(&mut moves, self.source.moves());
+                    if before == moves {
+                        return Err(Fault::Silent(limit));
+                    }
+                }
             }
-            let before = mem::replace(&mut moves, self.source.moves());
-            if before != moves {
-                lane.moved();
-            }
-            lane.poll_quiet(cx, limit).map(|()| Err(Fault::Silent(limit)))
-        })
-        .await?;
-        if self.source.is_uploading() {
-            // The response must not wait for the rest of the request, nor the other way round.
-            shared.pool.detach(&mut lane);
-        }
+        };
         match sent {
             Ok(response) if is_plain_chunked(response.headers()) => Ok((response, lane)),
             Ok(_) => Err(Fault::Garbled("it has a transfer coding other than chunked".to_owned())),

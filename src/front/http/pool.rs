@@ -9,10 +9,12 @@ use std::{
     time::Duration,
 };
 
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::{task::JoinSet, time::Instant};
 
-use super::lane::Lane;
-use crate::{front::handle::Shared, ledger::NodeId};
+use super::{BUFFER_LIMIT, FIELDS_LIMIT, HEAD_LIMIT, lane::Lane};
+use crate::{front::handle::Shared, ledger::NodeId, tunnel::TunnelStream};
 
 /// Idle tunnels per worker at most: a burst of requests is followed by another one of about that size.
 const IDLE_PER_NODE: usize = 32;
@@ -23,7 +25,7 @@ const IDLE_IN_ALL: usize = 512;
 /// How long a tunnel is kept idle.
 const IDLE_FOR: Duration = Duration::from_secs(30);
 
-/// The idle tunnels of one front, and the tasks that drive those of its HTTP tunnels that need one.
+/// The idle tunnels of one front, and the tasks that drive all its HTTP tunnels.
 #[derive(Default)]
 pub(in crate::front) struct Pool {
     /// Held to move a tunnel in or out, never across an await.
@@ -34,11 +36,29 @@ pub(in crate::front) struct Pool {
 struct Lanes {
     idle: BTreeMap<NodeId, Vec<Lane>>,
     in_all: usize,
-    tasks: JoinSet<()>,
+    drivers: JoinSet<()>,
 }
 
 impl Pool {
-    /// The idle tunnel to `node` that was used last. Nobody watched it since: sending tells whether it is still good.
+    /// Starts HTTP on a fresh tunnel.
+    pub(super) async fn open(&self, tunnel: TunnelStream, connection: Option<u64>) -> hyper::Result<Lane> {
+        let (sender, driver) = http1::Builder::new()
+            .max_buf_size(BUFFER_LIMIT)
+            .max_header_size(HEAD_LIMIT)
+            .max_headers(FIELDS_LIMIT)
+            .handshake(TokioIo::new(tunnel))
+            .await?;
+        let mut lanes = self.lanes();
+        while lanes.drivers.try_join_next().is_some() {}
+        let driver = lanes.drivers.spawn(async move {
+            if let Err(error) = driver.with_upgrades().await {
+                tracing::trace!(%error, "http tunnel broke");
+            }
+        });
+        Ok(Lane::new(sender, driver, connection))
+    }
+
+    /// The idle tunnel to `node` that was used last.
     pub(super) fn take(&self, node: NodeId, connection: Option<u64>) -> Option<Lane> {
         let mut lanes = self.lanes();
         let idle = lanes.idle.get_mut(&node)?;
@@ -48,24 +68,17 @@ impl Pool {
         Some(lane)
     }
 
-    /// Keeps a tunnel whose response has ended.
+    /// Keeps a tunnel whose exchange is over.
     pub(super) fn put(&self, node: NodeId, mut lane: Lane) {
         lane.idle_since = Instant::now();
         let mut lanes = self.lanes();
         let full = lanes.in_all >= IDLE_IN_ALL;
         let idle = lanes.idle.entry(node).or_default();
-        if lane.is_spent() || full || idle.len() >= IDLE_PER_NODE {
-            return lane.retire(&mut lanes.tasks);
+        if lane.is_closed() || full || idle.len() >= IDLE_PER_NODE {
+            return lane.retire();
         }
         idle.push(lane);
         lanes.in_all += 1;
-    }
-
-    /// Lets a tunnel go on by itself.
-    pub(super) fn detach(&self, lane: &mut Lane) {
-        let mut lanes = self.lanes();
-        lanes.reap();
-        lane.detach(&mut lanes.tasks);
     }
 
     /// Drops the idle tunnels to `node`.
@@ -79,44 +92,36 @@ impl Pool {
     /// back on another connection.
     pub(in crate::front) fn sweep(&self, shared: &Shared) {
         let mut lanes = self.lanes();
-        lanes.reap();
-        let Lanes { idle, in_all, tasks } = &mut *lanes;
+        let Lanes { idle, in_all, drivers } = &mut *lanes;
         idle.retain(|node, idle| {
             let way = shared.balancer.way_to(shared.now(), *node);
-            for mut lane in std::mem::take(idle) {
-                lane.look();
-                let is_good = way == Some(lane.connection) && !lane.is_spent();
+            for lane in std::mem::take(idle) {
+                let is_good = way == Some(lane.connection) && !lane.is_closed();
                 if is_good && lane.idle_since.elapsed() < IDLE_FOR {
                     idle.push(lane);
                 } else {
                     *in_all -= 1;
-                    lane.retire(tasks);
+                    lane.retire();
                 }
             }
             !idle.is_empty()
         });
+        while drivers.try_join_next().is_some() {}
     }
 
     /// Ends every tunnel.
     pub(in crate::front) async fn close(&self) {
-        let mut tasks = {
+        let mut drivers = {
             let mut lanes = self.lanes();
             lanes.idle.clear();
             lanes.in_all = 0;
-            std::mem::take(&mut lanes.tasks)
+            std::mem::take(&mut lanes.drivers)
         };
-        tasks.shutdown().await;
+        drivers.shutdown().await;
     }
 
     fn lanes(&self) -> MutexGuard<'_, Lanes> {
         // Nothing in here panics half way.
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Lanes {
-    /// Forgets the tasks that have ended.
-    fn reap(&mut self) {
-        while self.tasks.try_join_next().is_some() {}
     }
 }

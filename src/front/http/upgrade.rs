@@ -21,7 +21,7 @@ pub(super) struct Bridge {
     pub(super) client: OnUpgrade,
     pub(super) worker: OnUpgrade,
     pub(super) flight: InFlight,
-    /// Hands the tunnel over.
+    /// Its driver hands the tunnel over; dropping it before would end both.
     pub(super) lane: Lane,
     pub(super) counted: Counted,
 }
@@ -29,8 +29,8 @@ pub(super) struct Bridge {
 impl Bridge {
     /// Carries bytes both ways until both directions ended, nothing moved for the idle time, or `cut`.
     pub(super) async fn run(self, shared: &Shared, cut: &CancellationToken) {
-        let Self { client, worker, flight, mut lane, counted } = self;
-        let Ok((client, worker)) = futures::try_join!(client, lane.drive(worker)) else { return };
+        let Self { client, worker, flight, lane, counted } = self;
+        let Ok((client, worker)) = futures::try_join!(client, worker) else { return };
         drop(lane);
         let (Ok(client), Ok(worker)) = (client.downcast::<TokioIo<Wire>>(), worker.downcast::<TokioIo<TunnelStream>>())
         else {

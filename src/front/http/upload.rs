@@ -62,11 +62,6 @@ impl Source {
         self.state().moves
     }
 
-    /// An attempt is not through with it: hyper drops an [`Upload`] once that has no more to give.
-    pub(super) fn is_uploading(&self) -> bool {
-        Arc::strong_count(&self.state) > 1
-    }
-
     /// The client broke off in the middle of its body.
     pub(super) fn is_broken(&self) -> bool {
         self.state().broken
