@@ -153,6 +153,33 @@ async fn a_large_body_comes_back_whole() {
 }
 
 #[tokio::test]
+async fn an_upload_goes_on_while_the_client_does_not_read_its_response() {
+    // More than all buffers hold, both ways; the response begins before the request has ended.
+    const SIZE: usize = 16 << 20;
+    let backend = tcp_backend(|mut socket| async move {
+        read_until(&mut socket, "\r\n\r\n").await;
+        let (mut reading, mut writing) = socket.split();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
+        let (mut request, response) = (vec![0; SIZE], vec![b'y'; SIZE]);
+        let (read, written) = tokio::join!(reading.read_exact(&mut request), async {
+            writing.write_all(head.as_bytes()).await?;
+            writing.write_all(&response).await
+        });
+        read.unwrap();
+        written.unwrap();
+    });
+    let lab = Lab::new([backend.await]);
+    let mut client = lab.connect().await;
+    let head = format!("POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {SIZE}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(&[b'x'; 1024]).await.unwrap();
+    let answer = read_until(&mut client, "\r\n\r\n").await;
+    assert_eq!(status(&answer), 200);
+    within(client.write_all(&vec![b'x'; SIZE - 1024])).await.unwrap();
+    assert_eq!(read_to_end(&mut client).await.len(), SIZE);
+}
+
+#[tokio::test]
 async fn responses_without_a_body_keep_their_head() {
     let backend = http_backend(|request: Request<_>| async move {
         let mut reply = if request.method() == "HEAD" { text("12345") } else { text("") };
