@@ -69,7 +69,7 @@ impl Reach {
                 return Had::Now(stream, now.saturating_duration_since(since));
             }
         }
-        if self.paused_until.is_some_and(|until| now < until) {
+        if self.is_paused(now) {
             return Had::Not;
         }
         let (place, soon) = oneshot::channel();
@@ -81,7 +81,7 @@ impl Reach {
     /// How many connections are to be made now. Each is counted as being made from here on, until
     /// [`Self::made`] or [`Self::failed`].
     pub(super) fn begin(&mut self, now: Instant) -> usize {
-        if self.paused_until.is_some_and(|until| now < until) {
+        if self.is_paused(now) {
             return 0;
         }
         // Until the worker has given a pass there is no use in asking for several.
@@ -106,15 +106,18 @@ impl Reach {
         self.waiting.clear();
     }
 
-    /// None could be made. Whoever waits takes another carrier.
+    /// None could be made. Whoever waits takes another carrier. What was begun together fails together and counts once.
     pub(super) fn failed(&mut self, now: Instant) {
         self.making = self.making.saturating_sub(1);
+        self.waiting.clear();
+        if self.is_paused(now) {
+            return;
+        }
         let (first, longest) = PAUSE;
         let pause = first.saturating_mul(1 << self.failures.min(16)).min(longest);
         self.failures += 1;
         self.paused_until = Some(now + pause);
         self.pass = None;
-        self.waiting.clear();
     }
 
     /// A connection has nothing to do: whoever waits gets it, or it rests.
@@ -150,5 +153,53 @@ impl Reach {
     /// Connections are made to it, or were when last tried.
     pub(super) fn is_open(&self) -> bool {
         self.failures == 0 && self.pass.is_some()
+    }
+
+    fn is_paused(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn soon(reach: &mut Reach, now: Instant) -> oneshot::Receiver<Box<TlsStream>> {
+        match reach.take(now) {
+            Had::Soon(soon) => soon,
+            _ => panic!("nothing rests and nothing failed"),
+        }
+    }
+
+    #[test]
+    fn without_a_pass_one_connection_is_begun_for_all_that_wait() {
+        let (mut reach, now) = (Reach::default(), Instant::now());
+        let waiting: Vec<_> = (0..5).map(|_| soon(&mut reach, now)).collect();
+        assert_eq!(reach.begin(now), 1);
+        assert_eq!(reach.begin(now), 0, "it is being made");
+        drop(waiting);
+    }
+
+    #[test]
+    fn the_pause_doubles_with_each_failure_up_to_a_minute() {
+        let (mut reach, mut now) = (Reach::default(), Instant::now());
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            let mut waiting = soon(&mut reach, now);
+            assert_eq!(reach.begin(now), 1);
+            reach.failed(now);
+            assert!(waiting.try_recv().is_err(), "it takes another carrier");
+            let pause = Duration::from_secs(seconds);
+            assert!(matches!(reach.take(now + pause - Duration::from_millis(1)), Had::Not));
+            now += pause;
+        }
+    }
+
+    #[test]
+    fn sixteen_that_fail_together_are_one_failure() {
+        let (mut reach, now) = (Reach::default(), Instant::now());
+        for _ in 0..16 {
+            reach.failed(now);
+        }
+        drop(soon(&mut reach, now + Duration::from_secs(1)));
     }
 }
