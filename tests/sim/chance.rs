@@ -2,6 +2,8 @@
 
 use std::{ops::Range, time::Duration};
 
+use ed25519_dalek::SigningKey;
+
 /// A seeded generator (SplitMix64).
 #[derive(Clone)]
 pub(crate) struct Chance(u64);
@@ -35,6 +37,20 @@ impl Chance {
     /// Some number from `-max` to `max`.
     pub(crate) fn around_zero(&mut self, max: i64) -> i64 {
         (self.next() % (2 * max.unsigned_abs() + 1)) as i64 - max
+    }
+
+    pub(crate) fn key(&mut self) -> SigningKey {
+        let mut secret = [0; 32];
+        secret[..8].copy_from_slice(&self.next().to_be_bytes());
+        SigningKey::from_bytes(&secret)
+    }
+
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.next() as u8).collect()
+    }
+
+    pub(crate) fn pick<T: Clone>(&mut self, list: &[T]) -> T {
+        list[self.below(list.len())].clone()
     }
 
     pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {
