@@ -21,9 +21,11 @@ pub struct Counters {
     pub refused_sequence: u64,
     /// Records not taken: the ledger is full.
     pub refused_full: u64,
+    /// Leases not taken: their record is not held.
+    pub refused_unfounded: u64,
     /// Own records published because the statement changed.
     pub published: u64,
-    /// Own records signed anew because the old one was getting old.
+    /// Own records renewed because they still hold.
     pub renewed: u64,
     /// Own records met that were not older than the newest.
     pub echoes: u64,
@@ -43,4 +45,6 @@ pub struct Counters {
     pub retold: u64,
     /// Offences of peers.
     pub offences: u64,
+    /// Peers expelled for their offences.
+    pub expelled: u64,
 }

@@ -89,6 +89,13 @@ pub enum Output {
         /// What it did.
         offence: Offence,
     },
+    /// A peer broke the rules too often: close its connections, and take none of it for a while.
+    Expel {
+        /// The peer.
+        peer: NodeId,
+        /// What it did last.
+        offence: Offence,
+    },
     /// A statement was not published: it would not fit. The one before stays.
     Refused(StatementError),
     /// Another node keeps publishing with this node's key. Said at most once a minute. Two processes share an
@@ -119,7 +126,7 @@ pub enum Offence {
     Foreign,
     /// It passed on more gossip than [`Config::sender_rate`](crate::Config::sender_rate) allows. Said once per burst.
     Flood,
-    /// It sent a frame that had no place in the session.
+    /// It sent a frame that had no place in the session, or by gossip what only a sync may carry.
     OutOfTurn,
     /// It opened too many sessions, or sent too much in one.
     Excess,

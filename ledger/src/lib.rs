@@ -7,22 +7,25 @@
 //! ```text
 //!  Input ──▶ ledger ──▶ Output
 //!              ├── own       what this node says, and under which number
-//!              ├── replica   owner → newest record: join, freshness, floors, quota
+//!              ├── replica   owner → newest record: join, freshness, floors, quota, snapshot
 //!              ├── peers     who is up, what they may pass on, when to sync
-//!              └── sync      one session that makes two ledgers equal
-//!  bytes:  wire ◀ signed ◀ rumour (gossip) ◀ frame (sync)
+//!              ├── sync      one session that makes two ledgers equal, by sketch or by pages
+//!              └── conduct   who broke the rules, and when that is enough
+//!  bytes:  wire ◀ signed, lease ◀ rumour (gossip) ◀ frame (sync) ▶ sketch
 //! ```
 //!
-//! The formats on the wire are described where they are read and written: `wire` (fields), `signed` (records), `rumour`
-//! (gossip payloads), `frame` (sync frames).
+//! The formats on the wire are described where they are read and written: `wire` (fields), `signed` (records), `lease`,
+//! `rumour` (gossip payloads), `frame` (sync frames), `sketch` (symbols).
 
 mod bucket;
+mod conduct;
 mod config;
 mod counters;
 mod dice;
 mod event;
 mod floors;
 mod frame;
+mod lease;
 mod ledger;
 mod moment;
 mod node_id;
@@ -32,6 +35,7 @@ mod record;
 mod replica;
 mod rumour;
 mod signed;
+mod sketch;
 mod sync;
 mod view;
 mod wire;

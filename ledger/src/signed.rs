@@ -95,13 +95,6 @@ impl RecordId {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         [a, b, c, d, e, f, g, h]
     }
-
-    /// The first sixteen bytes as a number, for sums.
-    pub(crate) fn summand(&self) -> u128 {
-        let mut half = [0; 16];
-        half.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
-        u128::from_be_bytes(half)
-    }
 }
 
 impl fmt::Debug for RecordId {
@@ -206,11 +199,6 @@ impl SignedRecord {
     /// As it travels.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
-    }
-
-    /// Its place among the records of its owner: the greater one is the newer.
-    pub(crate) fn rank(&self) -> (u64, RecordId) {
-        (self.record.seq, self.id)
     }
 }
 

@@ -252,6 +252,10 @@ impl Actor {
                 Output::Misbehaved { peer, offence } => {
                     tracing::warn!(peer = peer.short(), %offence, "peer misbehaved");
                 }
+                Output::Expel { peer, offence } => {
+                    tracing::warn!(peer = peer.short(), %offence, "peer expelled");
+                    self.net.disconnect(peer).await;
+                }
                 Output::Refused(error) => tracing::error!(%error, "own record refused"),
                 Output::KeyShared => tracing::error!(
                     "another node uses this node's identity: give each process its own --identity or --state-dir"

@@ -61,7 +61,8 @@ impl World {
             }
             Act::Equivocate(_) => self.equivocate(by, &own),
             Act::Garble(_) => (0..FEW).for_each(|_| {
-                let garbled = self.garbled(&payload(&own));
+                let mut garbled = payload(&own);
+                self.chance.garble(&mut garbled);
                 self.tell_all(by, garbled);
             }),
             Act::Oversize(_) => (0..FEW).for_each(|at| {
@@ -170,18 +171,6 @@ impl World {
             };
             self.tell_all(by, bytes);
         }
-    }
-
-    /// The bytes with something wrong.
-    fn garbled(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut bytes = bytes.to_vec();
-        let at = self.chance.below(bytes.len());
-        match self.chance.below(3) {
-            0 => bytes.truncate(at),
-            1 => bytes[at] ^= 1 << self.chance.below(8),
-            _ => bytes.extend_from_within(..at.max(1)),
-        }
-        bytes
     }
 }
 

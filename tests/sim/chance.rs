@@ -49,6 +49,16 @@ impl Chance {
         (0..len).map(|_| self.next() as u8).collect()
     }
 
+    /// Does some damage.
+    pub(crate) fn garble(&mut self, bytes: &mut Vec<u8>) {
+        let at = self.below(bytes.len());
+        match self.below(3) {
+            0 => bytes.truncate(at),
+            1 => bytes[at] ^= 1 << self.below(8),
+            _ => bytes.extend_from_within(..at.max(1)),
+        }
+    }
+
     pub(crate) fn pick<T: Clone>(&mut self, list: &[T]) -> T {
         list[self.below(list.len())].clone()
     }

@@ -64,8 +64,8 @@ pub(crate) fn persisted_first(world: &World, node: usize, payload: &[u8]) -> Res
     let Some(Ok(record)) = payload.get(1..).map(Unverified::decode) else { return Ok(()) };
     let record = record.record();
     // Its own words come back to a node as evidence only, which is no record.
-    hold(record.owner != node.id || node.disk >= Some(record.seq) || node.disk_fails, || {
-        format!("{:?} says {} with {:?} on disk", node.id, record.seq, node.disk)
+    hold(record.owner != node.id || node.seq >= Some(record.seq) || node.disk_fails, || {
+        format!("{:?} says {} with {:?} on disk", node.id, record.seq, node.seq)
     })
 }
 

@@ -54,7 +54,7 @@ fn fault(nodes: usize, chance: &mut Chance) -> Act {
         5 => Act::Leave(a),
         6 => Act::Crash(a),
         7 => Act::CrashMidway(a),
-        8 | 9 => Act::Restart(a, Disk::Kept, 0),
+        8 | 9 => Act::Restart(a, chance.pick(&[Disk::Kept, Disk::Old, Disk::Corrupt]), 0),
         10 => Act::Restart(a, Disk::Lost, chance.around_zero(60_000)),
         11 => Act::DiskFails(a),
         12 | 13 => Act::Jump(a, chance.around_zero(minutes)),

@@ -32,7 +32,10 @@ pub(crate) struct Node {
     /// None while it is down.
     pub ledger: Option<Ledger>,
     /// The number on disk.
-    pub disk: Option<u64>,
+    pub seq: Option<u64>,
+    /// The newest snapshot on disk, and the one before it.
+    saved: [Vec<Vec<u8>>; 2],
+    saved_at: Option<Duration>,
     /// Its disk takes no writes.
     pub disk_fails: bool,
     /// How far its wall clock is off, in milliseconds.
@@ -83,7 +86,9 @@ impl Node {
             id: key.verifying_key().into(),
             key,
             ledger: None,
-            disk: None,
+            seq: None,
+            saved: Default::default(),
+            saved_at: None,
             disk_fails: false,
             offset_ms: chance.around_zero(i64::try_from(skew.as_millis()).expect("a short skew")),
             life: 0,
@@ -115,7 +120,8 @@ impl Node {
         self.offset_ms += by_ms;
     }
 
-    pub(crate) fn boot(&mut self, now: Duration, config: Config) {
+    /// Starts with what is left on the disk.
+    pub(crate) fn boot(&mut self, now: Duration, config: Config, disk: Disk, chance: &mut Chance) {
         self.life += 1;
         self.booted = now;
         self.paused_until = None;
@@ -123,14 +129,37 @@ impl Node {
         self.highest.clear();
         self.wake_at = None;
         self.dies_midway = false;
+        self.disk_fails = false;
+        if disk == Disk::Lost {
+            self.seq = None;
+            self.saved = Default::default();
+        }
         let seed = self.seed ^ u64::from(self.life);
-        self.ledger = Some(Ledger::new(config, self.key.clone(), self.disk, self.moment(now), seed));
+        let moment = self.moment(now);
+        let mut ledger = Ledger::new(config, self.key.clone(), self.seq, moment, seed);
+        let [newest, older] = &self.saved;
+        for item in if disk == Disk::Old { older } else { newest } {
+            let mut item = item.clone();
+            if disk == Disk::Corrupt && chance.hits(0.5) {
+                chance.garble(&mut item);
+            }
+            ledger.restore(moment, &item);
+        }
+        self.ledger = Some(ledger);
     }
 
-    /// What is on its disk after a crash.
-    pub(crate) fn find_disk(&mut self, disk: Disk, _chance: &mut Chance) {
-        if disk == Disk::Lost {
-            self.disk = None;
+    /// Writes a snapshot if the last one is that old.
+    pub(crate) fn save(&mut self, now: Duration, period: Duration) {
+        let moment = self.moment(now);
+        let due = self.saved_at.is_none_or(|at| now >= at + period);
+        if due
+            && !self.disk_fails
+            && self.paused(now).is_none()
+            && let Some(ledger) = &self.ledger
+        {
+            self.saved_at = Some(now);
+            self.saved.swap(0, 1);
+            self.saved[0] = ledger.snapshot(moment).collect();
         }
     }
 

@@ -67,7 +67,7 @@ pub(crate) const LIES: [Lie; 12] = [
 ];
 
 fn hello(count: u32, chance: &mut Chance) -> Vec<u8> {
-    [&[HELLO][..], &count.to_be_bytes(), &chance.bytes(16)].concat()
+    [&[HELLO][..], &count.to_be_bytes(), &chance.bytes(16), &[0; 8]].concat()
 }
 
 fn records<'a>(rumours: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {

@@ -24,6 +24,10 @@ pub(crate) const fn s(seconds: u64) -> Duration {
 pub(crate) enum Disk {
     Kept,
     Lost,
+    /// The snapshot before the last one. The number is kept by itself, and not old.
+    Old,
+    /// A snapshot with half of its items damaged.
+    Corrupt,
 }
 
 /// Something that happens. Nodes are numbers, taken modulo how many there are.

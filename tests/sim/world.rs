@@ -16,7 +16,7 @@ use crate::{
     network::{Cut, Network, Parcel, Side},
     node::{Message, Node},
     queue::Queue,
-    scenario::{Act, Scenario, ms, s},
+    scenario::{Act, Disk, Scenario, ms, s},
 };
 
 /// How often links are looked at, and what must hold eventually is tried.
@@ -51,6 +51,8 @@ enum Event {
         life: u32,
         input: Input,
     },
+    /// A node closes its connections with another one.
+    Down(usize, usize),
     Tick,
     Act(Act),
 }
@@ -77,9 +79,13 @@ pub(crate) struct World {
     pub archive: Vec<Arc<Message>>,
     /// Offences told of each node.
     pub offences: BTreeMap<NodeId, BTreeMap<Offence, usize>>,
+    /// For what each node was expelled.
+    pub expelled: BTreeMap<NodeId, BTreeSet<Offence>>,
     /// Messages that wait for a verdict: who passed them on.
     tickets: BTreeMap<u64, (usize, Arc<Message>)>,
     ticket: u64,
+    /// The nodes whose disks the scenario will look at.
+    saved: BTreeSet<usize>,
     /// When the uplink of each node is free.
     uplinks: Vec<Duration>,
     queue: Queue<Event>,
@@ -129,8 +135,13 @@ impl World {
         let nodes: Vec<_> = (0..scenario.nodes).map(|number| Node::new(number, scenario.skew, &mut chance)).collect();
         let network = Network::new(nodes.len(), scenario.degree, &mut chance);
         let watched = if nodes.len() <= SMALL { nodes.len() } else { WATCHED };
+        let disks = scenario.acts.iter().filter_map(|(_, act)| match act {
+            Act::Restart(node, ..) => Some(node % scenario.nodes),
+            _ => None,
+        });
         let mut world = Self {
             seed,
+            saved: disks.collect(),
             now: Duration::ZERO,
             places: nodes.iter().map(|node| node.id).zip(0..).collect(),
             watched: nodes.iter().take(watched).map(|node| node.id).collect(),
@@ -142,6 +153,7 @@ impl World {
             two_tongues: BTreeSet::new(),
             archive: Vec::new(),
             offences: BTreeMap::new(),
+            expelled: BTreeMap::new(),
             tickets: BTreeMap::new(),
             ticket: 0,
             uplinks: vec![Duration::ZERO; nodes.len()],
@@ -159,7 +171,7 @@ impl World {
     }
 
     fn run(&mut self) {
-        (0..self.nodes.len()).for_each(|node| self.boot(node));
+        (0..self.nodes.len()).for_each(|node| self.boot(node, Disk::Kept));
         let mut open = self.scenario.eventually.clone();
         let (last_act, end) = (self.scenario.last_act(), self.scenario.end());
         let always = self.scenario.always.clone();
@@ -221,6 +233,7 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Act(act) => self.act(&act),
+            Event::Down(a, b) => self.link_down(a, b),
             Event::Tick => {
                 self.settle_links();
                 self.save();
@@ -272,9 +285,10 @@ impl World {
         }
     }
 
-    pub(crate) fn boot(&mut self, node: usize) {
+    /// The node starts, with what is left on its disk.
+    pub(crate) fn boot(&mut self, node: usize, disk: Disk) {
         let (now, config) = (self.now, self.scenario.config);
-        self.nodes[node].boot(now, config);
+        self.nodes[node].boot(now, config, disk, &mut self.chance);
         self.network.awake(now, node);
         if node < self.scenario.speakers {
             self.publish(node);
@@ -314,7 +328,7 @@ impl World {
     fn execute_one(&mut self, node: usize, output: Output) {
         match output {
             Output::Persist { .. } if self.nodes[node].disk_fails => {}
-            Output::Persist { seq } => self.nodes[node].disk = Some(seq),
+            Output::Persist { seq } => self.nodes[node].seq = Some(seq),
             Output::Broadcast(bytes) => {
                 let persisted = checks::persisted_first(self, node, &bytes);
                 self.verdict("persisted_first", persisted);
@@ -345,8 +359,25 @@ impl World {
             Output::Misbehaved { peer, offence } => {
                 *self.offences.entry(peer).or_default().entry(offence).or_default() += 1;
             }
+            Output::Expel { peer, offence } => self.expel(node, peer, offence),
             Output::Refused(error) => self.verdict("nothing valid is refused", Err(error.to_string())),
             Output::KeyShared => {}
+        }
+    }
+
+    /// The node has nothing to do with the peer for a while.
+    fn expel(&mut self, node: usize, peer: NodeId, offence: Offence) {
+        let unfair = if self.attackers.contains_key(&peer) {
+            Ok(())
+        } else {
+            Err(format!("{node} expels {peer:?} for {offence:?}: {:?}", self.offences.get(&peer)))
+        };
+        self.verdict("only attackers are expelled", unfair);
+        self.expelled.entry(peer).or_default().insert(offence);
+        if let Some(other) = self.places.get(&peer).copied() {
+            self.network.refuse(node, other, self.now + REFUSED_FOR);
+            // The outputs of one input are executed before the next input.
+            self.queue.push(self.now, Event::Down(node, other));
         }
     }
 
@@ -400,8 +431,7 @@ impl World {
                 let node = node % count;
                 self.die(node);
                 self.nodes[node].step_clock(step_ms);
-                self.nodes[node].find_disk(disk, &mut self.chance);
-                self.boot(node);
+                self.boot(node, disk);
             }
             Act::DiskFails(node) => self.nodes[node % count].disk_fails = true,
             Act::Jump(node, step_ms) => self.nodes[node % count].step_clock(step_ms),
@@ -431,8 +461,12 @@ impl World {
         }
     }
 
-    /// All nodes write what they hold, where the scenario will look at disks.
-    fn save(&mut self) {}
+    /// Nodes write what they hold, where the scenario will look at their disks.
+    fn save(&mut self) {
+        for node in self.saved.clone() {
+            self.nodes[node].save(self.now, SAVE);
+        }
+    }
 }
 
 // === impl World: the network ===

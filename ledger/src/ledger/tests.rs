@@ -1,7 +1,7 @@
 //! One ledger, driven by hand.
 
 use super::*;
-use crate::{FRAME_MAX, NetworkId, Protocol, Record, Service};
+use crate::{FRAME_MAX, NetworkId, Protocol, Record, Service, lease::SignedLease, rumour::tell_lease};
 
 const CONFIG: Config = Config::new(NetworkId([0; 16]), 0);
 const START_MS: u64 = 1_800_000_000_000;
@@ -67,6 +67,7 @@ fn kinds(outputs: &[Output]) -> String {
         Output::CloseSession { .. } => "close",
         Output::View(_) => "view",
         Output::Misbehaved { .. } => "misbehaved",
+        Output::Expel { .. } => "expel",
         Output::Refused(_) => "refused",
         Output::KeyShared => "shared",
     };
@@ -98,10 +99,13 @@ fn a_renewal_is_persisted_and_not_told() {
     ledger.handle_timeout(Moment { mono: due - Duration::from_nanos(1), unix_ms: 0 });
     assert_eq!(kinds(&outputs(&mut ledger)), "");
     ledger.handle_timeout(Moment { mono: due, unix_ms: 5 });
+    assert_eq!(kinds(&outputs(&mut ledger)), "persist", "a lease shows in no view");
+    assert_eq!(ledger.number(&node(1)), Some(START_MS + 1), "the number goes on");
+    assert!(ledger.poll_timeout().unwrap() > due);
+    ledger.handle_timeout(Moment { mono: Duration::from_secs(9 * 3600), unix_ms: 5 });
     assert_eq!(kinds(&outputs(&mut ledger)), "persist view");
     let own = ledger.record(&node(1)).unwrap().record();
-    assert_eq!((own.seq, own.issued_ms), (START_MS + 1, 5), "the number goes on, the date is the clock's");
-    assert!(ledger.poll_timeout().unwrap() > due);
+    assert_eq!((own.seq, own.issued_ms), (START_MS + 2, 5), "signed anew, dated by the clock");
 }
 
 #[test]
@@ -122,10 +126,14 @@ fn gossip_is_judged_by_what_it_is() {
         let [Output::Misbehaved { peer, offence }] = out[..] else { panic!("{out:?}") };
         assert_eq!((peer, offence), (node(9), Offence::Malformed));
     }
+    let lease = SignedLease::sign(record(2, 5, "a").id(), 6, Duration::from_secs(60), &key(2));
+    give(&mut ledger, 0, Input::PeerUp(node(8)));
+    let (verdict, out) = gossip(&mut ledger, 0, 8, tell_lease(&lease));
+    assert_eq!((verdict, kinds(&out).as_str()), (Verdict::Reject, "misbehaved"), "leases travel by sync alone");
     let (verdict, _) = gossip(&mut ledger, 0, 9, vec![77, 1]);
     assert_eq!(verdict, Verdict::Ignore, "a later version is nobody's fault");
     let counters = ledger.counters();
-    assert_eq!((counters.gossip_accepted, counters.gossip_ignored, counters.gossip_rejected), (1, 3, 4));
+    assert_eq!((counters.gossip_accepted, counters.gossip_ignored, counters.gossip_rejected), (1, 3, 5));
 }
 
 #[test]
@@ -138,6 +146,52 @@ fn a_forged_record_costs_the_sender() {
     assert_eq!(verdict, Verdict::Reject);
     assert!(matches!(out[..], [Output::Misbehaved { offence: Offence::Forged, .. }]));
     assert_eq!(ledger.owners(), 0);
+}
+
+#[test]
+fn the_fifth_forgery_gets_a_peer_expelled() {
+    let mut ledger = ledger(1);
+    give(&mut ledger, 0, Input::PeerUp(node(9)));
+    let mut forged = tell(&record(2, 5, "a"));
+    *forged.last_mut().unwrap() ^= 1;
+    let told: Vec<_> = (0..5).map(|_| kinds(&gossip(&mut ledger, 0, 9, forged.clone()).1)).collect();
+    assert_eq!(told, ["misbehaved", "misbehaved", "misbehaved", "misbehaved", "misbehaved expel"]);
+    let (peer, offences) = ledger.offences().next().unwrap();
+    assert_eq!((peer, offences[&Offence::Forged], ledger.counters().expelled), (node(9), 5, 1));
+}
+
+#[test]
+fn a_node_without_its_number_on_disk_goes_on_above_its_snapshot() {
+    let mut before = ledger(1);
+    give(&mut before, 0, Input::PeerUp(node(9)));
+    give(&mut before, 0, Input::Publish(statement("a")));
+    gossip(&mut before, 0, 9, tell(&record(2, 5, "b")));
+    let early = Moment { mono: Duration::ZERO, unix_ms: START_MS - 1000 };
+    let mut after = Ledger::new(CONFIG, key(1), None, early, 1);
+    assert!(before.snapshot(at(1)).all(|item| after.restore(early, &item)));
+    assert!(!after.restore(early, b"nonsense"));
+    after.handle(early, Input::Publish(statement("a")));
+    assert_eq!(after.record(&node(1)).unwrap().record().seq, START_MS + 1);
+    assert_eq!(after.owners(), 2);
+}
+
+#[test]
+fn one_peer_at_a_time_brings_a_newcomer_the_bulk() {
+    let mut newcomer = ledger(1);
+    give(&mut newcomer, 0, Input::Publish(statement("new")));
+    let hello = |count| Frame::Hello { count, fingerprint: 7, decree: 0 }.encode();
+    let mut told = Vec::new();
+    for (session, peer, seconds) in [(1, 2, 0), (2, 3, 1), (3, 4, 3)] {
+        give(&mut newcomer, seconds, Input::PeerUp(node(peer)));
+        give(&mut newcomer, seconds, Input::SessionOpened { session, peer: node(peer), dialled: false });
+        told.push(kinds(&give(&mut newcomer, seconds, Input::SessionFrame { session, bytes: hello(500) })));
+    }
+    assert_eq!(told, ["send", "close", "send"], "a second one while the first is lively is declined");
+    give(&mut newcomer, 3, Input::PeerUp(node(5)));
+    give(&mut newcomer, 3, Input::SessionOpened { session: 4, peer: node(5), dialled: false });
+    let small = give(&mut newcomer, 3, Input::SessionFrame { session: 4, bytes: hello(5) });
+    assert_eq!(kinds(&small), "send", "who has little to bring may always come");
+    assert_eq!(newcomer.counters().sessions_declined, 1);
 }
 
 #[test]
@@ -232,11 +286,12 @@ fn news_by_sync_is_told_once_the_node_has_synced_before() {
     let [_, told] = sync(&mut old, &mut young, 1, 2);
     assert_eq!(kinds(&told), "broadcast view");
     for ledger in [&mut old, &mut young] {
-        ledger.handle_timeout(at(100));
+        ledger.handle_timeout(at(200));
         assert!(kinds(&outputs(ledger)).starts_with("persist"), "both renew");
     }
-    let [_, told] = sync(&mut old, &mut young, 100, 3);
-    assert_eq!(kinds(&told), "view", "a renewal is no news");
+    let [_, told] = sync(&mut old, &mut young, 200, 3);
+    assert_eq!(kinds(&told), "", "a renewal is no news");
+    assert_eq!(young.number(&node(1)), old.number(&node(1)));
     assert_eq!(old.fingerprint(), young.fingerprint());
 }
 
