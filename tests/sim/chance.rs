@@ -13,6 +13,11 @@ impl Chance {
         Self(seed ^ 0x5eed)
     }
 
+    /// The generator with this state, as a format on the wire has it.
+    pub(crate) fn seeded(state: u64) -> Self {
+        Self(state)
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

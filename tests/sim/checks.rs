@@ -15,9 +15,9 @@ fn alive(world: &World) -> impl Iterator<Item = (&Node, &Ledger)> {
     world.nodes.iter().filter_map(|node| Some((node, node.ledger.as_ref()?)))
 }
 
-/// Those alive whose ledgers take part in syncs: who lies there is known to others as they please, and knows what it may.
+/// Those alive who take part in syncs. What who lies there or was expelled says and knows, is its own affair.
 fn syncing(world: &World) -> impl Iterator<Item = (&Node, &Ledger)> {
-    alive(world).filter(|(node, _)| node.lie.is_none())
+    alive(world).filter(|(node, _)| node.lie.is_none() && !world.expelled.contains_key(&node.id))
 }
 
 fn hold(condition: bool, reason: impl FnOnce() -> String) -> Result {

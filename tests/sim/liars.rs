@@ -99,13 +99,25 @@ fn what_was_said_before_stays_refused_after_a_restart() {
     );
 }
 
+/// A node that lies in its syncs for half a minute, and begins anew every two seconds.
+fn lies_in_syncs(lie: Lie) -> Scenario {
+    let lies = scenario(lie.name()).nodes(8).loss(0.01).config(still).at(s(5), Act::Publish(1, "web"));
+    contained(lies.every(s(2), s(10)..s(40), &Act::Lie(2, lie)).at(s(30), Act::Publish(3, "llm")))
+}
+
 #[test]
-fn lies_in_a_sync_change_nothing() {
-    for lie in LIES {
-        let lies = scenario("lies in a sync").nodes(8).loss(0.01).config(still).at(s(5), Act::Publish(1, "web"));
-        let lies = lies.every(s(2), s(10)..s(40), &Act::Lie(2, lie)).at(s(30), Act::Publish(3, "llm"));
-        let lies = contained(lies);
-        let unnoticed = matches!(lie, Lie::Boast);
-        try_out(if unnoticed { lies } else { lies.finally(check!(checks::attackers_are_blamed)) });
+fn lies_in_a_sync_change_nothing_and_are_blamed() {
+    for lie in LIES.into_iter().filter(|lie| !lie.wastes()) {
+        let lies = lies_in_syncs(lie);
+        try_out(if lie.blamed().is_empty() { lies } else { lies.finally(check!(checks::attackers_are_blamed)) });
+    }
+}
+
+/// A session may ask for the same again and again, or go on for ever, and is answered 2048 times.
+#[test]
+#[ignore = "the ledger does not notice yet"]
+fn who_has_others_work_for_nothing_is_blamed() {
+    for lie in LIES.into_iter().filter(|lie| lie.wastes()) {
+        try_out(lies_in_syncs(lie).finally(check!(checks::attackers_are_blamed)));
     }
 }

@@ -4,6 +4,8 @@
 
 use p2p_fed_ledger::{FRAME_MAX, NodeId, Offence, SignedRecord};
 
+use sha2::{Digest as _, Sha256};
+
 use crate::{
     attack::{payload, replace},
     chance::Chance,
@@ -19,6 +21,8 @@ const TAKEN: u8 = 6;
 const TURN: u8 = 7;
 const PAGE: u8 = 8;
 
+/// All that is known of an owner.
+const WHAT_ALL: u8 = 2;
 /// Bytes of a symbol.
 const SYMBOL: usize = 26;
 
@@ -35,6 +39,8 @@ pub(crate) enum Lie {
     Boast,
     /// Sends symbols that are of no set.
     Symbols,
+    /// Sends symbols of a set that has one element alone: somebody's last word that nobody ever said.
+    Promise,
     /// Sends more symbols than it was asked for.
     MoreSymbols,
     /// Tells records that nobody asked for instead of answering.
@@ -49,14 +55,23 @@ pub(crate) enum Lie {
     Rounds,
     /// Opens stream after stream.
     Reopen,
+    /// Says hello again and again.
+    Hellos,
+    /// Asks for the first page again and again.
+    Turns,
+    /// Asks for the same records again and again.
+    Wants,
+    /// Asks for the first symbol again and again.
+    Asks,
 }
 
-pub(crate) const LIES: [Lie; 12] = [
+pub(crate) const LIES: [Lie; 17] = [
     Lie::Silence,
     Lie::Babble,
     Lie::Oversize,
     Lie::Boast,
     Lie::Symbols,
+    Lie::Promise,
     Lie::MoreSymbols,
     Lie::Unasked,
     Lie::Forged,
@@ -64,6 +79,10 @@ pub(crate) const LIES: [Lie; 12] = [
     Lie::Pages,
     Lie::Rounds,
     Lie::Reopen,
+    Lie::Hellos,
+    Lie::Turns,
+    Lie::Wants,
+    Lie::Asks,
 ];
 
 fn hello(count: u32, chance: &mut Chance) -> Vec<u8> {
@@ -79,16 +98,67 @@ fn records<'a>(rumours: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
     frame
 }
 
+/// So many symbols of a set whose one element says that `owner` said something with the last number there is. `ask` is
+/// the frame that asks for them.
+fn symbols_of_one(owner: NodeId, ask: &[u8], count: usize) -> Vec<u8> {
+    let (salt, from) = (&ask[1..9], usize::from(u16::from_be_bytes([ask[9], ask[10]])));
+    let element = [&owner.as_bytes()[..8], &[0x5a; 4], &u64::MAX.to_be_bytes()].concat();
+    let hash = Sha256::new().chain_update(b"p2p-fed/sketch/v1\0").chain_update(salt).chain_update(&element).finalize();
+    let symbol = [&element[..], &hash[..4], &1_u16.to_be_bytes()].concat();
+    let mut walk = Chance::seeded(u64::from_be_bytes(hash[4..12].try_into().expect("eight bytes")));
+    let mut frame = vec![0; 1 + count * SYMBOL];
+    frame[0] = SYMBOLS;
+    let mut at = 0;
+    while at < from + count {
+        if at >= from {
+            frame[1 + (at - from) * SYMBOL..][..SYMBOL].copy_from_slice(&symbol);
+        }
+        let part = ((walk.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+        at += (((at as f64 + 1.5) * (1.0 / part.sqrt() - 1.0)).ceil() as usize).max(1);
+    }
+    frame
+}
+
 impl Lie {
+    /// How a scenario with it is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Silence => "silence in syncs",
+            Self::Babble => "babble in syncs",
+            Self::Oversize => "long frames in syncs",
+            Self::Boast => "boasting in syncs",
+            Self::Symbols => "made-up symbols",
+            Self::Promise => "a promise",
+            Self::MoreSymbols => "more symbols than asked for",
+            Self::Unasked => "records that nobody asked for",
+            Self::Forged => "forged records in syncs",
+            Self::OldNews => "old news in syncs",
+            Self::Pages => "pages without an end",
+            Self::Rounds => "the same page again",
+            Self::Reopen => "stream after stream",
+            Self::Hellos => "hello again and again",
+            Self::Turns => "the first page again and again",
+            Self::Wants => "the same records again and again",
+            Self::Asks => "the first symbol again and again",
+        }
+    }
+
+    /// Whether it has others work for nothing, in a session that does not end.
+    pub(crate) fn wastes(self) -> bool {
+        matches!(self, Self::Pages | Self::Hellos | Self::Turns | Self::Wants | Self::Asks)
+    }
+
     /// What it may be blamed for.
-    fn blamed(self) -> &'static [Offence] {
+    pub(crate) fn blamed(self) -> &'static [Offence] {
         match self {
             Self::Silence => &[Offence::Stalled],
-            Self::Boast => &[],
+            // They have nothing to show, and that is all: an honest ledger may be as far away.
+            Self::Boast | Self::Symbols | Self::Promise => &[],
             Self::Forged => &[Offence::Forged],
             Self::OldNews | Self::Reopen => &[Offence::Excess],
+            Self::Hellos | Self::Turns | Self::Wants | Self::Asks => &[Offence::Excess, Offence::OutOfTurn],
             Self::Unasked => &[Offence::OutOfTurn],
-            Self::Babble | Self::Oversize | Self::Symbols | Self::MoreSymbols | Self::Pages | Self::Rounds => {
+            Self::Babble | Self::Oversize | Self::MoreSymbols | Self::Pages | Self::Rounds => {
                 &[Offence::Malformed, Offence::OutOfTurn]
             }
         }
@@ -96,7 +166,7 @@ impl Lie {
 
     /// The answer to a frame. `own`: a record that was honestly signed; `forged`: a rumour that was not.
     fn answer(self, frame: &[u8], own: &SignedRecord, forged: &[u8], chance: &mut Chance) -> Option<Vec<u8>> {
-        let own = payload(own);
+        let (owner, own) = (own.record().owner, payload(own));
         let kind = frame.first().copied().unwrap_or_default();
         let asked = frame.last_chunk().map_or(0, |count| usize::from(u16::from_be_bytes(*count)));
         let honest = match kind {
@@ -115,7 +185,13 @@ impl Lie {
             }
             (Self::Oversize, _) => vec![RECORDS; FRAME_MAX + 1],
             (Self::Boast, HELLO) => hello(u32::MAX, chance),
+            // As many owners as the other side has: far fewer would be sent as pages.
+            (Self::Symbols | Self::Promise | Self::MoreSymbols, HELLO) => {
+                let count = frame[1..].first_chunk().map_or(0, |count| u32::from_be_bytes(*count));
+                hello(count, chance)
+            }
             (Self::Symbols, ASK) => [vec![SYMBOLS], chance.bytes(asked * SYMBOL)].concat(),
+            (Self::Promise, ASK) => symbols_of_one(owner, frame, asked),
             (Self::MoreSymbols, ASK) => [vec![SYMBOLS], chance.bytes(2 * asked * SYMBOL)].concat(),
             (Self::Unasked, _) => records([&own[..]]),
             (Self::Forged, WANT | TURN) => match kind {
@@ -145,25 +221,27 @@ impl Lie {
         Some(lie)
     }
 
-    /// What it says first on a stream that it opened.
+    /// What it says first on a stream that it opened, where it opens any.
     fn opens_with(self, own: &SignedRecord, forged: &[u8], chance: &mut Chance) -> Option<Vec<u8>> {
         match self {
-            Self::Silence | Self::Reopen => None,
-            Self::Boast => Some(hello(u32::MAX, chance)),
-            Self::Unasked | Self::Babble | Self::Oversize => self.answer(&[HELLO], own, forged, chance),
-            _ => Some(hello(1, chance)),
+            Self::Unasked | Self::Babble | Self::Oversize | Self::Boast => self.answer(&[HELLO], own, forged, chance),
+            Self::Forged | Self::OldNews | Self::Hellos | Self::Turns | Self::Wants | Self::Asks => {
+                Some(hello(1, chance))
+            }
+            _ => None,
         }
     }
 
-    /// What it goes on with there, where it has something of its own to say.
+    /// What it says there then, each time it was answered.
     fn goes_on(self, own: &SignedRecord, forged: &[u8], chance: &mut Chance) -> Option<Vec<u8>> {
-        let own = payload(own);
+        let (owner, own) = (own.record().owner, payload(own));
         match self {
             Self::OldNews => Some(records(std::iter::repeat_n(&own[..], FRAME_MAX / (own.len() + 2) - 1))),
             Self::Forged => Some(records([forged])),
-            Self::Symbols | Self::MoreSymbols => Some([vec![SYMBOLS], chance.bytes(64 * SYMBOL)].concat()),
-            Self::Pages => Some([&[PAGE, 1][..], &[1; 32]].concat()),
-            Self::Rounds => Some(vec![TURN]),
+            Self::Hellos => Some(hello(1, chance)),
+            Self::Turns => Some(vec![TURN]),
+            Self::Wants => Some([&[WANT][..], &owner.as_bytes()[..8], &[WHAT_ALL]].concat()),
+            Self::Asks => Some([&[ASK][..], &[0; 8], &0_u16.to_be_bytes(), &1_u16.to_be_bytes()].concat()),
             _ => None,
         }
     }
@@ -179,14 +257,14 @@ impl World {
         self.nodes[by].lie = Some(lie);
         let Some((own, forged)) = self.props(by) else { return };
         for peer in self.network.neighbours(by) {
-            for _ in 0..if lie == Lie::Reopen { REOPENS } else { 1 } {
-                let Some(session) = self.open_stream(by, peer) else { continue };
-                if let Some(frame) = lie.opens_with(&own, &forged, &mut self.chance) {
-                    self.send_frame(by, session, frame);
+            if lie == Lie::Reopen {
+                for _ in 0..REOPENS {
+                    self.open_stream(by, peer).into_iter().for_each(|session| self.close_stream(by, session));
                 }
-                if lie == Lie::Reopen {
-                    self.close_stream(by, session);
-                }
+            } else if let Some(frame) = lie.opens_with(&own, &forged, &mut self.chance)
+                && let Some(session) = self.open_stream(by, peer)
+            {
+                self.send_frame(by, session, frame);
             }
         }
     }
@@ -194,14 +272,15 @@ impl World {
     /// A frame came to a node that lies.
     pub(crate) fn answer_with_a_lie(&mut self, by: usize, session: u64, frame: &[u8]) {
         let (Some(lie), Some((own, forged))) = (self.nodes[by].lie, self.props(by)) else { return };
-        // On a stream that it opened, the peer answers; what the answer is, does not matter.
-        let goes_on = if self.network.opened_by(session) == Some(by) {
+        let said = if self.network.opened_by(session) == Some(by) {
             lie.goes_on(&own, &forged, &mut self.chance)
         } else {
-            None
+            lie.answer(frame, &own, &forged, &mut self.chance)
         };
-        if let Some(frame) = goes_on.or_else(|| lie.answer(frame, &own, &forged, &mut self.chance)) {
-            self.send_frame(by, session, frame);
+        match said {
+            Some(frame) => self.send_frame(by, session, frame),
+            None if lie == Lie::Silence => {}
+            None => self.close_stream(by, session),
         }
     }
 

@@ -149,6 +149,54 @@ fn a_lost_disk_and_a_clock_set_back_are_outbid() {
 }
 
 #[test]
+fn who_restarts_knows_everybody_from_its_disk() {
+    // Nobody tells it anything for five seconds.
+    let restarts = scenario("a restart").nodes(9).at(s(12), Act::Publish(1, "web"));
+    let restarts =
+        restarts.at(s(30), Act::Isolate(2)).at(s(30), Act::Restart(2, Disk::Kept, 0)).at(s(35), Act::Mend(2));
+    try_out(
+        restarts
+            .at(s(36), Act::Publish(2, "llm"))
+            .always(s(8), check!(checks::nobody_looks_gone))
+            .eventually(REPAIRED, check!(checks::views_agree))
+            .finally(check!(checks::only_attackers_are_blamed)),
+    );
+}
+
+#[test]
+fn an_old_or_damaged_snapshot_does_no_harm() {
+    let restarts = scenario("old and damaged disks").nodes(12).degree(6).loss(0.02).at(s(5), Act::Publish(1, "web"));
+    let restarts = [(2, Disk::Old), (3, Disk::Corrupt), (4, Disk::Corrupt), (5, Disk::Old), (6, Disk::Lost)]
+        .into_iter()
+        .fold(restarts, |restarts, (node, disk)| restarts.at(s(40), Act::Restart(node, disk, 0)));
+    try_out(
+        restarts
+            .at(s(25), Act::Publish(1, "llm"))
+            .at(s(38), Act::Withdraw(1))
+            .at(s(38), Act::Crash(7))
+            .eventually(REPAIRED, check!(checks::views_agree))
+            .eventually(REPAIRED, check!(checks::nobody_is_outnumbered_by_its_past))
+            .finally(check!(checks::only_attackers_are_blamed)),
+    );
+}
+
+/// The time that a snapshot says is left passes by the wall clock.
+#[test]
+#[ignore = "who is not fresh in a snapshot stays so until it renews"]
+fn a_clock_that_jumps_before_a_restart_hides_nobody() {
+    let two_hours = 2 * 3600 * 1000;
+    try_out(
+        scenario("a jump before a restart")
+            .nodes(9)
+            .at(s(30), Act::Jump(2, two_hours))
+            .at(s(31), Act::Restart(2, Disk::Kept, 0))
+            .at(s(31), Act::Restart(3, Disk::Kept, two_hours))
+            .at(s(31), Act::Restart(4, Disk::Kept, -two_hours))
+            .eventually(REPAIRED, check!(checks::views_agree)),
+    );
+}
+
+#[test]
 fn a_disk_that_takes_no_writes_stops_nobody() {
     try_out(
         scenario("a full disk")
