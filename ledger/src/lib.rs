@@ -14,15 +14,20 @@
 //! ```
 //!
 //! The formats on the wire are described where they are read and written: `wire` (fields), `signed` (records), `rumour`
-//! (gossip payloads), `frame` (sync frames).
+//! (gossip payloads), `frame` (sync frames), `credential` (what a node may do, by its network's issuer), `decree` (what
+//! the issuer decided for all).
 
 mod bucket;
 mod config;
 mod counters;
+mod credential;
+mod decree;
 mod dice;
 mod event;
 mod floors;
 mod frame;
+mod glob;
+mod issuer;
 mod ledger;
 mod moment;
 mod node_id;
@@ -38,8 +43,14 @@ mod wire;
 
 pub use config::{Config, ConfigError};
 pub use counters::Counters;
+pub use credential::{
+    CREDENTIAL_MAX, Credential, CredentialError, Grant, INVITATION_MAX, Invitation, Roles, Serial, SignedInvitation,
+};
+pub use decree::{DECREE_MAX, Decree, DecreeError, DecreeId, Rotation, Sealed, SignedDecree, UnverifiedDecree};
 pub use event::{Input, Offence, Output, Verdict};
 pub use frame::FRAME_MAX;
+pub use glob::{ParseGlobError, ServiceGlob};
+pub use issuer::{IssuerKey, NotIssuer};
 pub use ledger::Ledger;
 pub use moment::Moment;
 pub use node_id::{NodeId, ParseNodeIdError};
