@@ -26,6 +26,11 @@ impl IssuerKey {
         &self.0
     }
 
+    /// Sixteen hexadecimal digits by which people tell issuers apart: the key's first eight bytes.
+    pub fn fingerprint(&self) -> String {
+        self.0.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Whether it signed `body` for what `domain` is for.
     pub(crate) fn verify(
         &self,
@@ -45,7 +50,7 @@ impl From<VerifyingKey> for IssuerKey {
 
 impl fmt::Debug for IssuerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().take(8).try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&self.fingerprint())
     }
 }
 
