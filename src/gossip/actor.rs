@@ -252,6 +252,7 @@ impl Actor {
                 Output::Misbehaved { peer, offence } => {
                     tracing::warn!(peer = peer.short(), %offence, "peer misbehaved");
                 }
+                Output::Decree(decree) => tracing::info!(number = decree.decree().number, "decree in force"),
                 Output::Expel { peer, offence } => {
                     tracing::warn!(peer = peer.short(), %offence, "peer expelled");
                     self.net.disconnect(peer).await;

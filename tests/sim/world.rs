@@ -273,7 +273,7 @@ impl World {
                     self.verdict("only attackers are expelled", unfair);
                 }
                 Output::Refused(error) => self.verdict("nothing valid is refused", Err(error.to_string())),
-                Output::KeyShared => {}
+                Output::KeyShared | Output::Decree(_) => {}
             }
         }
         let bounded = checks::within_quota(self, node);
