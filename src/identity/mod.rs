@@ -1,12 +1,13 @@
 //! Who this node is, and what it must not lose.
 //!
-//! A node is its Ed25519 key ([`Identity`]). It keeps the key and the number of its last record between runs, in a folder
-//! of its own ([`StateDir`]); what lives only as long as the process, the control socket above all, lies in the runtime
+//! A node is its Ed25519 key ([`Identity`]). It keeps the key, the number of its last record and what it knew of the
+//! others between runs, in a folder of its own ([`StateDir`]); what lives only as long as the process, the control socket above all, lies in the runtime
 //! folder ([`RuntimeDir`]).
 //!
 //! ```text
 //! <base>/<network>/<name>/identity    the key, 0600
 //!                         seq         number of the last record
+//!                         snapshot    what it knew of the others
 //!                         lock        held while a process uses the folder
 //! <runtime>/<name>.lock               held while a process on this host goes by the name
 //!           <name>.sock               its control socket (made elsewhere)
@@ -21,7 +22,7 @@
 //!   links are not followed, and what is wrong is said in one line together with the cure.
 //! * A file is there whole or not at all, also after a power cut: it is written beside its place, synced and renamed.
 //!
-//! Not here: the ledger's snapshot, the socket itself, and the choice of names among other nodes of the network.
+//! Not here: what a snapshot says, the socket itself, and the choice of names among other nodes of the network.
 
 mod error;
 mod key_file;
@@ -32,6 +33,7 @@ mod runtime_dir;
 mod safe_file;
 mod safe_folder;
 mod seq_file;
+mod snapshot_file;
 mod state_dir;
 
 pub use error::Error;
@@ -39,4 +41,8 @@ pub use key_file::KeyFile;
 pub use keypair::Identity;
 pub use name::{NodeName, ParseNodeNameError};
 pub use runtime_dir::RuntimeDir;
+pub use snapshot_file::Snapshot;
 pub use state_dir::StateDir;
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Error, Identity, NodeName, RuntimeDir, lock::Lock, safe_folder, seq_file::SeqFile};
+use super::{
+    Error, Identity, NodeName, RuntimeDir, Snapshot, lock::Lock, safe_folder, seq_file::SeqFile,
+    snapshot_file::SnapshotFile,
+};
 
 /// How many processes on one host may go by variants of one name.
 ///
@@ -20,6 +23,7 @@ pub struct StateDir {
     path: PathBuf,
     name: NodeName,
     seq: SeqFile,
+    snapshot: SnapshotFile,
     _name_lock: Lock,
     _folder_lock: Lock,
 }
@@ -67,8 +71,8 @@ impl StateDir {
         safe_folder::create(&path)?;
         let lock_file = path.join("lock");
         let Some(folder_lock) = Lock::try_acquire(&lock_file)? else { return Ok(Err(lock_file)) };
-        let seq = SeqFile::new(path.join("seq"));
-        Ok(Ok(Self { path, name, seq, _name_lock: name_lock, _folder_lock: folder_lock }))
+        let (seq, snapshot) = (SeqFile::new(path.join("seq")), SnapshotFile::new(path.join("snapshot")));
+        Ok(Ok(Self { path, name, seq, snapshot, _name_lock: name_lock, _folder_lock: folder_lock }))
     }
 
     /// The folder.
@@ -105,6 +109,24 @@ impl StateDir {
     /// When it can't be written. The record must then not be sent; another try may succeed.
     pub fn persist_seq(&self, seq: u64) -> Result<(), Error> {
         self.seq.persist(seq)
+    }
+
+    /// What this node knew of the others when it last saved it. What is damaged is left out, and a file that is not safe to use
+    /// counts as none, each with a warning in the log.
+    pub fn load_snapshot(&self) -> Snapshot {
+        self.snapshot.load()
+    }
+
+    /// Keeps what this node knows of the others, in place of what was kept, and says how many of the items did not fit. When this
+    /// returns, it survives a power cut.
+    ///
+    /// Blocks on the disk: call it where blocking is allowed.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be written. What was kept before still is; another try may succeed.
+    pub fn save_snapshot(&self, items: impl Iterator<Item = Vec<u8>>) -> Result<usize, Error> {
+        self.snapshot.save(items)
     }
 }
 
@@ -161,14 +183,15 @@ mod tests {
         let state = host.claim("gpu1", false).unwrap();
         state.identity().unwrap();
         state.persist_seq(1).unwrap();
+        state.save_snapshot([vec![1]].into_iter()).unwrap();
         assert_eq!(state.path(), host.base().join("k7qd-93ma/gpu1"));
         let mut found: Vec<_> = fs::read_dir(state.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         found.sort();
-        assert_eq!(found, ["identity", "lock", "seq"]);
+        assert_eq!(found, ["identity", "lock", "seq", "snapshot"]);
         for folder in [host.base(), host.base().join(NETWORK), state.path().to_owned()] {
             assert_eq!(mode(&folder), 0o700, "{}", folder.display());
         }
-        for file in ["identity", "lock", "seq"] {
+        for file in ["identity", "lock", "seq", "snapshot"] {
             assert_eq!(mode(&state.path().join(file)), 0o600, "{file}");
         }
     }
@@ -195,6 +218,10 @@ mod tests {
         nodes.sort();
         nodes.dedup();
         assert_eq!(nodes.len(), 4);
+        all.iter().zip(1..).for_each(|(state, n)| drop(state.save_snapshot([vec![n]].into_iter()).unwrap()));
+        let snapshots: Vec<_> =
+            all.iter().flat_map(|state| state.load_snapshot().items().collect::<Vec<_>>().concat()).collect();
+        assert_eq!(snapshots, [1, 2, 3, 4]);
         drop(all);
         assert_eq!(host.claim("gpu1", true).unwrap().name().as_str(), "gpu1");
     }
