@@ -33,6 +33,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 pub use client::Client;
+pub(crate) use decree::hex;
 pub use decree::{Decided, Declined, InForce, Issued, Member, Proposal};
 pub use server::{BindError, Server};
 pub use status::{Export, Front, Latency, Ledger, Node, Peer, Peers, Record, Service, Services, Status, Worker};

@@ -66,8 +66,8 @@ impl Source for Shared {
         };
         api::Issued {
             network: self.network.clone(),
-            network_id: hex(&self.network_id.0),
-            issuer: self.issuer.map(|issuer| hex(issuer.as_bytes())),
+            network_id: api::hex(&self.network_id.0),
+            issuer: self.issuer.map(|issuer| api::hex(issuer.as_bytes())),
             node: self.net.node().to_string(),
             // TODO: the decree that the ledger holds.
             decree: None,
@@ -87,10 +87,6 @@ impl Source for Shared {
             Err(api::Declined::Unavailable)
         })
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn peer_of(node: NodeId, peer: &crate::net::Peer, view: &View, direct: &direct::Pool) -> api::Peer {
