@@ -38,7 +38,7 @@
 //! Not here: the clock (ask [`Grant::is_expired`]), which serials are revoked (that is in a [`Decree`](crate::Decree)),
 //! and that a `once` invitation is bound to one node alone.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use ed25519_dalek::{SIGNATURE_LENGTH, Signer, SigningKey};
 
@@ -193,6 +193,21 @@ impl fmt::Display for Roles {
 impl fmt::Display for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The text is no serial of an invitation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an invitation's serial has 32 hexadecimal digits")]
+pub struct ParseSerialError;
+
+impl FromStr for Serial {
+    type Err = ParseSerialError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_serial = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(text, 16).ok().filter(|_| is_serial).ok_or(ParseSerialError)?;
+        Ok(Self(number.to_be_bytes()))
     }
 }
 
@@ -494,6 +509,16 @@ mod tests {
         assert_eq!(of(grant(Roles::ALL)), (true, true, true));
         assert_eq!(Roles::ALL.to_string(), "serve, expose, relay");
         assert_eq!(Roles::NONE.to_string(), "none");
+    }
+
+    #[test]
+    fn a_serial_is_read_as_it_is_written() {
+        let serial = Serial([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 255]);
+        assert_eq!(serial.to_string(), "000102030405060708090a0b0c0d0eff");
+        assert_eq!(serial.to_string().parse(), Ok(serial));
+        for text in ["", "00", &"g".repeat(32), &format!("+{}", "0".repeat(31)), &"0".repeat(33)] {
+            assert_eq!(text.parse::<Serial>(), Err(ParseSerialError), "{text}");
+        }
     }
 
     #[test]

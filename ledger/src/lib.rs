@@ -50,7 +50,8 @@ mod wire;
 pub use config::{Config, ConfigError};
 pub use counters::Counters;
 pub use credential::{
-    CREDENTIAL_MAX, Credential, CredentialError, Grant, INVITATION_MAX, Invitation, Roles, Serial, SignedInvitation,
+    CREDENTIAL_MAX, Credential, CredentialError, Grant, INVITATION_MAX, Invitation, ParseSerialError, Roles, Serial,
+    SignedInvitation,
 };
 pub use decree::{DECREE_MAX, Decree, DecreeError, DecreeId, Rotation, Sealed, SignedDecree, UnverifiedDecree};
 pub use event::{Input, Offence, Output, Verdict};

@@ -13,6 +13,15 @@
 //!           <name>.sock               its control socket (made elsewhere)
 //! ```
 //!
+//! Whoever keeps a network's issuer has its key in a file of its own ([`IssuerFile`]), with what it decided last beside it
+//! ([`DecreeFile`]):
+//!
+//! ```text
+//! <config>/issuers/<network>.key           the key, 0600
+//!                  <network>.key.decree    its last decree
+//!                  <network>.key.lock      held while the next one is made
+//! ```
+//!
 //! # Invariants
 //!
 //! * Two processes never share an identity, nor, on one host, a name: whoever uses a name holds both locks. They are
@@ -24,7 +33,9 @@
 //!
 //! Not here: what a snapshot says, the socket itself, and the choice of names among other nodes of the network.
 
+mod decree_file;
 mod error;
+mod issuer_file;
 mod key_file;
 mod keypair;
 mod lock;
@@ -36,7 +47,9 @@ mod seq_file;
 mod snapshot_file;
 mod state_dir;
 
+pub use decree_file::DecreeFile;
 pub use error::Error;
+pub use issuer_file::IssuerFile;
 pub use key_file::KeyFile;
 pub use keypair::Identity;
 pub use name::{NodeName, ParseNodeNameError};
