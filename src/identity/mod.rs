@@ -8,6 +8,8 @@
 //! <base>/<network>/<name>/identity    the key, 0600
 //!                         seq         number of the last record
 //!                         snapshot    what it knew of the others
+//!                         spent       which invitations for one machine are used up
+//!                         generation  the newest secret of the network, if that is not the token's
 //!                         lock        held while a process uses the folder
 //! <runtime>/<name>.lock               held while a process on this host goes by the name
 //!           <name>.sock               its control socket (made elsewhere)
@@ -45,6 +47,7 @@ mod safe_file;
 mod safe_folder;
 mod seq_file;
 mod snapshot_file;
+mod spent_file;
 mod state_dir;
 
 pub use decree_file::DecreeFile;
@@ -55,6 +58,7 @@ pub use keypair::Identity;
 pub use name::{NodeName, ParseNodeNameError};
 pub use runtime_dir::RuntimeDir;
 pub use snapshot_file::Snapshot;
+pub use spent_file::SpentFile;
 pub use state_dir::StateDir;
 
 #[cfg(test)]

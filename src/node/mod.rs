@@ -143,7 +143,7 @@ impl Node {
         let socket = runtime.socket(state.name());
 
         let (net, arrivals, network) =
-            Net::bind(config.net, &identity, Arc::clone(&token), network_stop.clone()).await?;
+            Net::bind(config.net, &identity, Arc::clone(&token), None, network_stop.clone()).await?;
         let ledger = ledger::Config::new(token.network_id(), token.generation());
         let (gossip, ledger_task) = Gossip::new(
             ledger,
