@@ -15,6 +15,7 @@
 
 mod actor;
 mod admission;
+mod bars;
 mod behaviour;
 mod complaint;
 mod connections;
@@ -24,17 +25,21 @@ mod door;
 mod listen;
 pub mod mdns;
 mod members;
+mod mesh;
+mod meter;
 mod peers;
 mod rendezvous;
 mod streams;
 mod topics;
 mod transport;
 
-use std::{io, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 
 pub use admission::Error as AdmissionError;
+pub use bars::{Bar, Refused};
 pub use door::KNOCK;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub};
+pub use meter::{Meter, Traffic, Volume};
 pub use peers::{Peer, Peers, Transport, node_of, peer_of};
 pub use streams::{Inbound, Stream, Streams};
 use tokio::{
@@ -78,6 +83,8 @@ pub struct Config {
     pub lan: bool,
     /// UDP port of mDNS; 5353 but in tests, which must not hear each other.
     pub mdns_port: u16,
+    /// Added to the machine's clock where windows are concerned; zero but in tests, whose nodes share one clock.
+    pub clock_ahead: Duration,
 }
 
 impl Default for Config {
@@ -90,6 +97,7 @@ impl Default for Config {
             dht: Dht::Public,
             lan: false,
             mdns_port: 5353,
+            clock_ahead: Duration::ZERO,
         }
     }
 }
@@ -145,6 +153,8 @@ pub struct Frame {
 pub struct Receipt {
     message: gossipsub::MessageId,
     source: PeerId,
+    topic: gossipsub::TopicHash,
+    size: usize,
 }
 
 /// What becomes of a frame.
@@ -166,6 +176,8 @@ pub struct Net {
     streams: Streams,
     peers: watch::Receiver<Arc<Peers>>,
     addresses: watch::Receiver<Vec<Multiaddr>>,
+    refused: watch::Receiver<Arc<Refused>>,
+    meter: Meter,
 }
 
 /// What arrives from other members. Each queue has one reader.
@@ -189,6 +201,8 @@ enum Command {
     Judge(Receipt, Acceptance),
     List(Vec<(PeerId, Vec<Multiaddr>)>),
     Disconnect(PeerId),
+    Bar { node: NodeId, length: Duration, why: String },
+    Ban(BTreeSet<NodeId>),
 }
 
 impl Net {
@@ -212,6 +226,8 @@ impl Net {
             streams: built.streams,
             peers: built.peers,
             addresses: built.addresses,
+            refused: built.refused,
+            meter: built.meter,
         };
         let arrivals = Arrivals {
             frames: arriving,
@@ -236,6 +252,16 @@ impl Net {
     /// Where this node can be dialled, without `/p2p/ID`.
     pub fn addresses(&self) -> watch::Receiver<Vec<Multiaddr>> {
         self.addresses.clone()
+    }
+
+    /// Whom this node refuses, and why.
+    pub fn refused(&self) -> watch::Receiver<Arc<Refused>> {
+        self.refused.clone()
+    }
+
+    /// What the network has cost until now.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Opens streams to members.
@@ -267,6 +293,17 @@ impl Net {
         if let Some(peer) = peer_of(&node) {
             self.send(Command::Disconnect(peer)).await;
         }
+    }
+
+    /// Refuses `node` for `length`: closes all connections to it, lets none in, and dials it no more until then. `why` is
+    /// for people.
+    pub async fn bar(&self, node: NodeId, length: Duration, why: impl Into<String>) {
+        self.send(Command::Bar { node, length, why: why.into() }).await;
+    }
+
+    /// Refuses `nodes` likewise until the next call, which replaces them as a whole.
+    pub async fn ban(&self, nodes: BTreeSet<NodeId>) {
+        self.send(Command::Ban(nodes)).await;
     }
 
     /// A closed queue means that the node is stopping, and nothing is left to be done.

@@ -8,6 +8,8 @@
 //! connection is let through, and [`Standing`] tells the behaviours to speak Kademlia and identify alone on it. Inbound
 //! there are no strangers.
 //!
+//! Whom this node [refuses](super::bars) is turned away before anything is said, also where this node dials.
+//!
 //! **Invariant.** [`Admission::standing`] is `Member` only for a peer whose key proved the token to this process.
 //!
 //! **Absent on purpose.** No wall clock decides here: clocks are exchanged so that a wrong one can be told to the user.
@@ -37,6 +39,8 @@ use multistream_select::{NegotiationError, Version, dialer_select_proto, listene
 use pending::Pending;
 pub(super) use proof::Credentials;
 use proof::{CLOCK, MAC, NONCE, Role, Transcript};
+
+use super::{bars::Bars, node_of};
 
 /// The protocol's name on the wire.
 const PROTOCOL: &str = "/p2p-fed/admit/1";
@@ -91,6 +95,9 @@ pub enum Error {
     /// Nothing within five seconds.
     #[error("the peer did not prove the token within {} s", LIMIT.as_secs())]
     TimedOut,
+    /// The peer broke the rules too often, or the issuer excluded it.
+    #[error("the peer is refused")]
+    Refused,
     /// Too many unproven connections at once.
     #[error("too many connections wait for admission")]
     Busy,
@@ -110,6 +117,7 @@ struct Inner {
     credentials: Credentials,
     local: PeerId,
     strangers: Strangers,
+    bars: Bars,
     pending: Arc<Pending>,
     standings: DashMap<PeerId, Standing>,
     /// Peers to which a further connection is being dialled; one at a time for each of those connected.
@@ -117,12 +125,13 @@ struct Inner {
 }
 
 impl Admission {
-    /// Admits peers that prove `credentials` to `local`.
-    pub(super) fn new(credentials: Credentials, local: PeerId, strangers: Strangers) -> Self {
+    /// Admits peers that prove `credentials` to `local`, but those that `bars` refuses.
+    pub(super) fn new(credentials: Credentials, local: PeerId, strangers: Strangers, bars: Bars) -> Self {
         let inner = Inner {
             credentials,
             local,
             strangers,
+            bars,
             pending: Arc::default(),
             standings: DashMap::new(),
             further: DashSet::new(),
@@ -149,6 +158,9 @@ impl Admission {
         (peer, muxer): (PeerId, StreamMuxerBox),
         point: ConnectedPoint,
     ) -> Result<(PeerId, StreamMuxerBox), Error> {
+        if node_of(&peer).is_some_and(|node| self.inner.bars.refuses(&node)) {
+            return Err(Error::Refused);
+        }
         let _place = match &point {
             ConnectedPoint::Listener { send_back_addr, .. } => {
                 Some(self.inner.pending.enter(address_of(send_back_addr)).ok_or(Error::Busy)?)
