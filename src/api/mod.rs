@@ -5,9 +5,9 @@
 //!
 //! ```text
 //! GET /v1/status      the whole of it (Status)
-//! GET /v1/peers       its connected members (Peers)
+//! GET /v1/peers       its connected members, and those refused (Peers)
 //! GET /v1/services    what the network offers (Services)
-//! GET /v1/ledger      the records held (Ledger)
+//! GET /v1/ledger      the records held, and what they cost (Ledger)
 //! GET /healthz        200 while the process answers
 //! GET /readyz         200 when bound and answering, 503 before that and while it drains
 //! ```
@@ -27,14 +27,20 @@ use std::sync::Arc;
 
 pub use client::Client;
 pub use server::{BindError, Server};
-pub use status::{Export, Front, Latency, Ledger, Node, Peer, Peers, Record, Service, Services, Status, Worker};
+pub use status::{
+    Barred, Export, Front, Latency, Ledger, Node, Peer, Peers, Record, Refusal, Service, Services, Status, Traffic,
+    Volume, Worker,
+};
 
 /// Where the answers come from: the node.
 pub trait Source: Send + Sync + 'static {
     /// The node as it is now.
     fn status(&self) -> Status;
 
-    /// The records it holds now.
+    /// Whom it is connected to, and whom it refuses.
+    fn peers(&self) -> Peers;
+
+    /// The records it holds now, and what they cost.
     fn ledger(&self) -> Ledger;
 }
 

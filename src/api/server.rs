@@ -27,7 +27,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Peers, Services, Source};
+use super::{Services, Source};
 
 /// Connections at once. A person and a few scripts have some; the next ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 32;
@@ -168,7 +168,7 @@ fn respond(method: &Method, path: &str, source: &dyn Source) -> Response<Full<By
     }
     match path {
         "/v1/status" => json(StatusCode::OK, &source.status()),
-        "/v1/peers" => json(StatusCode::OK, &Peers { peers: source.status().peers }),
+        "/v1/peers" => json(StatusCode::OK, &source.peers()),
         "/v1/services" => json(StatusCode::OK, &Services { services: source.status().services }),
         "/v1/ledger" => json(StatusCode::OK, &source.ledger()),
         "/healthz" => text(StatusCode::OK, "ok\n"),
