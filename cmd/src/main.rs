@@ -9,6 +9,7 @@
 
 mod ask;
 mod cli;
+mod clock;
 mod completions;
 mod demo;
 mod descriptors;

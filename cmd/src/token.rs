@@ -10,6 +10,7 @@ use p2p_fed::{
 };
 
 use crate::{
+    clock,
     exit::Failure,
     output::{self, Output, OutputFlags},
     table::Table,
@@ -64,6 +65,7 @@ impl TokenCommand {
             None => {
                 let usual = Mint::default();
                 let mint = Mint {
+                    issuer: None,
                     strict: !self.compat,
                     dht_interval_s: self.key_otp_interval.unwrap_or(usual.dht_interval_s),
                     crypto_interval_s: self.key_otp_interval.unwrap_or(usual.crypto_interval_s),
@@ -81,7 +83,7 @@ impl Show {
             Some(text) => token_source::parse(text.expose(), "the argument")?,
             None => token_source::find(&TokenFlags { token_file: self.token_file, token: None }, None)?,
         };
-        let description = token.describe();
+        let description = token.describe(clock::unix_s());
         match self.output.output {
             Output::Json => output::print_json(&description),
             Output::Text => output::print(&for_people(&description)),
