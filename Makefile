@@ -13,7 +13,7 @@ SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo check fmt clippy docs deny test unit e2e sim soak peers bench bench-peers scale micro instructions \
-	instructions-record valgrind install clean
+	instructions-record reconcile valgrind install clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ target/tools/bin/rathole:
 
 micro: ## how long the hot cores take: make micro ARGS=pick
 	$(CARGO) bench --locked --package p2p-fed-cli --bench micro -- $(ARGS)
+
+reconcile: ## what it costs to find out where two ledgers differ, method by method
+	$(CARGO) run --release --locked --package p2p-fed-ledger --example reconcile
 
 COUNT := $(CARGO) run --release --locked --package p2p-fed-cli --example instructions --
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    NetworkId,
+    IssuerKey, NetworkId,
     record::{TTL_MAX, TTL_MIN},
 };
 
@@ -12,8 +12,10 @@ use crate::{
 pub struct Config {
     /// The network; records of others are refused.
     pub network: NetworkId,
-    /// The token's generation; records of others are ignored.
+    /// The token's generation; records of others are ignored, until a decree begins a new one.
     pub generation: u32,
+    /// Who says what nodes may do. None in an open network: whoever holds the token may do everything.
+    pub issuer: Option<IssuerKey>,
     /// How long this node's record counts as fresh at the others after the last word of it arrived. 60 s to 1 h, whole
     /// seconds; 420 s. Longer survives longer partitions, shorter hides a node that died silently sooner. In a network of
     /// more than 1200 nodes it is longer: see [`pace`](Self::pace).
@@ -71,6 +73,7 @@ impl Config {
         Self {
             network,
             generation,
+            issuer: None,
             ttl: Duration::from_secs(420),
             renew_interval: Duration::from_secs(120),
             sync_interval: Duration::from_secs(5),

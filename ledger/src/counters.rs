@@ -23,9 +23,21 @@ pub struct Counters {
     pub refused_full: u64,
     /// Leases not taken: their record is not held.
     pub refused_unfounded: u64,
+    /// Records not taken: without a credential of the network's issuer.
+    pub refused_credential: u64,
+    /// Records not taken: they offer more than their credential grants.
+    pub refused_role: u64,
+    /// Records not taken: the issuer banned their owner.
+    pub refused_banned: u64,
+    /// Records not taken: the issuer revoked their owner's invitation.
+    pub refused_revoked: u64,
+    /// Records not taken: their owner's credential has expired.
+    pub refused_expired: u64,
+    /// Decrees of the issuer put in force.
+    pub decrees: u64,
     /// Own records published because the statement changed.
     pub published: u64,
-    /// Own records renewed because they still hold.
+    /// Times that the own record was renewed because it still holds.
     pub renewed: u64,
     /// Own records met that were not older than the newest.
     pub echoes: u64,

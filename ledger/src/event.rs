@@ -2,13 +2,17 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{NodeId, Statement, StatementError, View};
+use crate::{NodeId, SignedDecree, Statement, StatementError, UnverifiedDecree, View};
 
 /// Something that happened outside.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// This node has this to say from now on. The same statement again produces nothing.
     Publish(Statement),
+    /// The issuer, at this node, decided something. Put in force and told the others if it is newer than what is known.
+    Decree(Box<UnverifiedDecree>),
+    /// This node has the secret of this generation: its record belongs to it from now on.
+    Generation(u32),
     /// A gossip message; [`Output::Judge`] with the same ticket says what is to become of it.
     Gossip {
         /// The driver's name for the message.
@@ -82,6 +86,9 @@ pub enum Output {
     },
     /// The ledger changed.
     View(Arc<View>),
+    /// This decree of the network's issuer is in force now: lock out whom it bans, and look for the secret of a new
+    /// generation in it.
+    Decree(SignedDecree),
     /// A peer broke the rules. What follows from it is up to the driver.
     Misbehaved {
         /// The peer.

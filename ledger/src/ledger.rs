@@ -27,7 +27,8 @@ use std::{
 use ed25519_dalek::SigningKey;
 
 use crate::{
-    Config, Counters, Input, Moment, NodeId, Offence, Output, SignedRecord, Statement, Verdict, View, WireError,
+    Config, Counters, Credential, Input, Moment, NodeId, Offence, Output, SignedDecree, SignedRecord, Statement,
+    UnverifiedDecree, Verdict, View, WireError,
     bucket::Bucket,
     conduct::Conduct,
     dice::Dice,
@@ -35,7 +36,8 @@ use crate::{
     own::{Echo, Own, Spoken},
     peers::{Leave, Peers},
     replica::{Outcome, Refusal, Replica, Restored},
-    rumour::{RUMOUR_MAX, Rumour, tell},
+    rules::Enacted,
+    rumour::{RUMOUR_MAX, Rumour, tell, tell_decree},
     sync::{Opening, Session},
 };
 
@@ -86,7 +88,7 @@ impl Ledger {
     /// of peers.
     pub fn new(config: Config, key: SigningKey, persisted_seq: Option<u64>, now: Moment, seed: u64) -> Self {
         let config = config.clamped();
-        let own = Own::new(key, persisted_seq, now.unix_ms);
+        let own = Own::new(key, config.generation, persisted_seq, now.unix_ms);
         let me = own.id();
         Self {
             config,
@@ -106,10 +108,21 @@ impl Ledger {
         }
     }
 
+    /// Shows this credential in the node's records. To be said before the first input, in a network with an issuer.
+    pub fn show(&mut self, credential: Credential) {
+        self.own.show(credential);
+    }
+
     /// Takes in what happened. Outputs are to be taken out before the next call: that bounds their number.
     pub fn handle(&mut self, now: Moment, input: Input) {
         match input {
             Input::Publish(statement) => self.publish(statement),
+            Input::Decree(decree) => {
+                if self.enact(now, *decree) == Outcome::Enacted {
+                    self.outputs.extend(self.replica.rules.decree().map(tell_decree).map(Output::Broadcast));
+                }
+            }
+            Input::Generation(generation) => self.own.move_to(generation),
             Input::Gossip { ticket, from, bytes } => {
                 let verdict = self.hear(now, from, &bytes);
                 self.outputs.push_back(Output::Judge { ticket, verdict });
@@ -129,6 +142,7 @@ impl Ledger {
 
     /// Does what is due. To be called when [`poll_timeout`](Self::poll_timeout) has come; earlier calls do no harm.
     pub fn handle_timeout(&mut self, now: Moment) {
+        self.replica.end_grace(now);
         self.replica.expire(now.mono);
         self.speak(now);
         self.end_stalled(now.mono);
@@ -203,6 +217,16 @@ impl Ledger {
     /// Fresh records and the sum of their ids: equal at nodes that agree.
     pub fn fingerprint(&self) -> (u32, u128) {
         self.replica.summary()
+    }
+
+    /// The decree in force.
+    pub fn decree(&self) -> Option<&SignedDecree> {
+        self.replica.rules.decree()
+    }
+
+    /// When records of the generation before the newest stop counting, as [`Moment::mono`].
+    pub fn grace_ends(&self) -> Option<Duration> {
+        self.replica.rules.grace_ends()
     }
 
     /// The signed record held of a node.
@@ -308,7 +332,7 @@ impl Ledger {
     fn weigh(&mut self, now: Moment, from: NodeId, rumour: Rumour) -> Verdict {
         let is_evidence = matches!(rumour, Rumour::Evidence(..));
         match self.learn(now, rumour, By::Gossip) {
-            Outcome::Newer { .. } => Verdict::Accept,
+            Outcome::Newer { .. } | Outcome::Enacted => Verdict::Accept,
             Outcome::Conflict { .. } | Outcome::Mine { evidence: Some(_), .. } if is_evidence => Verdict::Accept,
             Outcome::Conflict { evidence, newer } => {
                 self.outputs.push_back(Output::Broadcast(evidence));
@@ -333,7 +357,8 @@ impl Ledger {
             Outcome::Forged => return Err(Offence::Forged),
             Outcome::Foreign => return Err(Offence::Foreign),
             Outcome::Newer { changed: false } => None,
-            Outcome::Newer { changed: true } => self.replica.get(&owner).map(tell),
+            Outcome::Newer { changed: true } => owner.and_then(|owner| self.replica.get(&owner)).map(tell),
+            Outcome::Enacted => self.replica.rules.decree().map(tell_decree),
             Outcome::Conflict { evidence, .. } => Some(evidence),
             Outcome::Mine { evidence, .. } => evidence,
         };
@@ -354,6 +379,7 @@ impl Ledger {
             Rumour::Record(pair) => self.replica.observe(now, pair.0, pair.1, by == By::Gossip),
             Rumour::Lease(lease) => self.replica.renew(now, *lease),
             Rumour::Evidence(pair) => self.replica.accuse(now, pair.0, pair.1),
+            Rumour::Decree(decree) => self.enact(now, *decree),
         };
         let counters = &mut self.counters;
         match &outcome {
@@ -375,9 +401,28 @@ impl Ledger {
             Outcome::Refused(Refusal::Sequence) => counters.refused_sequence += 1,
             Outcome::Refused(Refusal::Full) => counters.refused_full += 1,
             Outcome::Refused(Refusal::Unfounded) => counters.refused_unfounded += 1,
-            Outcome::Newer { .. } | Outcome::Known | Outcome::Forged | Outcome::Foreign => {}
+            Outcome::Refused(Refusal::Credential) => counters.refused_credential += 1,
+            Outcome::Refused(Refusal::Role) => counters.refused_role += 1,
+            Outcome::Refused(Refusal::Banned) => counters.refused_banned += 1,
+            Outcome::Refused(Refusal::Revoked) => counters.refused_revoked += 1,
+            Outcome::Refused(Refusal::Expired) => counters.refused_expired += 1,
+            Outcome::Newer { .. } | Outcome::Enacted | Outcome::Known | Outcome::Forged | Outcome::Foreign => {}
         }
         outcome
+    }
+
+    /// Puts a decree in force if it is the issuer's and newer.
+    fn enact(&mut self, now: Moment, decree: UnverifiedDecree) -> Outcome {
+        match self.replica.enact(now, decree) {
+            Enacted::Newer => {
+                self.counters.decrees += 1;
+                self.outputs.extend(self.replica.rules.decree().cloned().map(Output::Decree));
+                Outcome::Enacted
+            }
+            Enacted::Known => Outcome::Known,
+            Enacted::Forged => Outcome::Forged,
+            Enacted::Foreign => Outcome::Foreign,
+        }
     }
 
     fn reject(&mut self, now: Moment, peer: NodeId, offence: Offence) -> Verdict {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 
 use crate::{
-    Config, Moment, NodeId, Record, Statement, StatementError,
+    Config, Credential, Moment, NodeId, Record, Statement, StatementError,
     bucket::Bucket,
     dice::Dice,
     lease::SignedLease,
@@ -35,6 +35,9 @@ const TELL_SHARED: Bucket = Bucket::new(Duration::from_secs(60), 1);
 
 pub(crate) struct Own {
     key: SigningKey,
+    credential: Option<Credential>,
+    /// The newest one that this node has the secret of.
+    generation: u32,
     next_seq: u64,
     /// The newest record.
     said: Option<Said>,
@@ -76,10 +79,12 @@ pub(crate) enum Spoken {
 }
 
 impl Own {
-    pub(crate) fn new(key: SigningKey, persisted_seq: Option<u64>, unix_ms: u64) -> Self {
+    pub(crate) fn new(key: SigningKey, generation: u32, persisted_seq: Option<u64>, unix_ms: u64) -> Self {
         let next_seq = persisted_seq.map_or(0, |seq| seq.saturating_add(1)).max(unix_ms);
         Self {
             key,
+            credential: None,
+            generation,
             next_seq,
             said: None,
             wanted: None,
@@ -93,6 +98,19 @@ impl Own {
 
     pub(crate) fn id(&self) -> NodeId {
         self.key.verifying_key().into()
+    }
+
+    /// Shows this credential from the next record on.
+    pub(crate) fn show(&mut self, credential: Credential) {
+        self.credential = Some(credential);
+    }
+
+    /// Belongs to this generation from now on, and says so.
+    pub(crate) fn move_to(&mut self, generation: u32) {
+        if generation > self.generation {
+            self.generation = generation;
+            self.again = self.said.is_some();
+        }
     }
 
     /// An own word with this number is on disk: what comes now is above it.
@@ -161,12 +179,13 @@ impl Own {
         let statement = wanted.or_else(|| self.said.as_ref().map(|said| said.statement.clone()))?;
         let record = Record {
             network: config.network,
-            generation: config.generation,
+            generation: self.generation,
             owner: self.id(),
             seq: self.next_seq,
             issued_ms: now.unix_ms,
             ttl,
             statement,
+            credential: self.credential.clone(),
         };
         let signed = match SignedRecord::sign(record, &self.key) {
             Ok(signed) => signed,
@@ -194,7 +213,7 @@ mod tests {
     const CONFIG: Config = Config::new(NetworkId([0; 16]), 0);
 
     fn own(persisted: Option<u64>, unix_ms: u64) -> Own {
-        Own::new(SigningKey::from_bytes(&[1; 32]), persisted, unix_ms)
+        Own::new(SigningKey::from_bytes(&[1; 32]), 0, persisted, unix_ms)
     }
 
     fn at(seconds: u64) -> Moment {
@@ -302,6 +321,23 @@ mod tests {
         assert_eq!(speak(&mut own, 0), None);
         own.want(statement("a")).unwrap();
         assert_eq!(speak(&mut own, 0), Some((501, "a".into(), true)));
+    }
+
+    #[test]
+    fn a_new_generation_is_told_in_a_new_record() {
+        let mut own = own(None, 1);
+        own.move_to(1);
+        assert_eq!(speak(&mut own, 0), None, "nothing was said yet");
+        own.want(statement("a")).unwrap();
+        let generation = |own: &mut Own, seconds| match own.speak(at(seconds), &CONFIG, 1, &mut Dice::new(0)) {
+            Some(Ok(Spoken::Changed(signed))) => Some(signed.record().generation),
+            _ => None,
+        };
+        assert_eq!(generation(&mut own, 0), Some(1));
+        own.move_to(3);
+        assert_eq!(generation(&mut own, 1), Some(3));
+        own.move_to(2);
+        assert_eq!(generation(&mut own, 2), None, "there is no way back");
     }
 
     #[test]

@@ -34,8 +34,10 @@ use std::{
 use crate::{
     Config, Entry, Moment, NodeId, Record,
     bucket::Bucket,
+    decree::UnverifiedDecree,
     floors::Floors,
     lease::{LEASE, SignedLease, UnverifiedLease},
+    rules::{Enacted, Rules},
     rumour::Evidence,
     signed::{RecordId, SignedRecord, Unverified},
 };
@@ -58,6 +60,8 @@ pub(crate) use snapshot::Restored;
 pub(crate) enum Outcome {
     /// It is now held. `changed`: it says something else than what was held before.
     Newer { changed: bool },
+    /// The decree is now in force.
+    Enacted,
     /// Nothing new.
     Known,
     /// The owner is now quarantined; `evidence` is the rumour that proves it. `newer`: the record is now held as well.
@@ -88,6 +92,16 @@ pub(crate) enum Refusal {
     Full,
     /// A lease of a record that is not held here.
     Unfounded,
+    /// Without a credential of the network's issuer.
+    Credential,
+    /// It offers more than its credential grants.
+    Role,
+    /// The issuer banned its owner.
+    Banned,
+    /// The issuer revoked its owner's invitation.
+    Revoked,
+    /// Its owner's credential has expired.
+    Expired,
 }
 
 /// What an owner said last: its record, and the lease that renewed it since.
@@ -121,6 +135,7 @@ pub(crate) struct Replica {
     held: BTreeMap<NodeId, Held>,
     deadlines: BTreeSet<(Duration, NodeId)>,
     floors: Floors,
+    pub(crate) rules: Rules,
     connected: BTreeSet<NodeId>,
     arrivals: u64,
     bytes: usize,
@@ -170,6 +185,7 @@ impl Replica {
             held: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             floors: Floors::new(config.owners_max.saturating_mul(FLOORS_PER_OWNER)),
+            rules: Rules::new(config),
             connected: BTreeSet::new(),
             arrivals: 0,
             bytes: 0,
@@ -201,6 +217,9 @@ impl Replica {
         if self.is_misdated(now, signed.record()) {
             return Outcome::Refused(Refusal::Date);
         }
+        if let Err(refusal) = self.rules.judge(now, signed.record()) {
+            return Outcome::Refused(refusal);
+        }
         let in_pace = self.held.get_mut(&owner).is_none_or(|held| !paced || held.pace.take(now.mono));
         if in_pace { self.join(now, Saying { signed, lease }) } else { Outcome::Refused(Refusal::Pace) }
     }
@@ -225,6 +244,9 @@ impl Replica {
         if owner == self.me {
             return Outcome::Mine { seq: lease.lease().seq, evidence: None };
         }
+        if let Err(refusal) = self.rules.judge_again(now, signed.record()) {
+            return Outcome::Refused(refusal);
+        }
         self.join(now, Saying { signed, lease: Some(lease) })
     }
 
@@ -239,7 +261,7 @@ impl Replica {
         {
             return outcome;
         }
-        if first.record().generation != self.config.generation || second.record().generation != self.config.generation {
+        if !self.rules.counts(first.record().generation) || !self.rules.counts(second.record().generation) {
             return Outcome::Refused(Refusal::Generation);
         }
         if second.record().network != self.config.network {
@@ -248,6 +270,11 @@ impl Replica {
         let (Ok(first), Ok(second)) = (first.verify(), second.verify()) else { return Outcome::Forged };
         if self.is_misdated(now, second.record()) {
             return Outcome::Refused(Refusal::Date);
+        }
+        if owner != self.me
+            && let Err(refusal) = self.rules.judge(now, second.record())
+        {
+            return Outcome::Refused(refusal);
         }
         let seq = second.record().seq;
         let mut without_room = Outcome::Refused(Refusal::Full);
@@ -296,6 +323,35 @@ impl Replica {
         self.connected.remove(peer);
     }
 
+    /// Puts a decree in force, and lets go whom it excludes.
+    pub(crate) fn enact(&mut self, now: Moment, decree: UnverifiedDecree) -> Enacted {
+        let enacted = self.rules.enact(now.mono, decree);
+        if enacted == Enacted::Newer {
+            self.sweep(now);
+        }
+        enacted
+    }
+
+    /// Lets the grace of an old generation end if it is time, and then its records go.
+    pub(crate) fn end_grace(&mut self, now: Moment) {
+        if self.rules.expire(now.mono) {
+            self.sweep(now);
+        }
+    }
+
+    /// Lets go of all owners that the rules no longer let in.
+    fn sweep(&mut self, now: Moment) {
+        let out = |held: &Held| self.rules.judge_again(now, held.saying.signed.record()).is_err();
+        let out: Vec<_> =
+            self.held.iter().filter(|(owner, held)| **owner != self.me && out(held)).map(|(owner, _)| *owner).collect();
+        for owner in out {
+            if let Some(held) = self.take(&owner) {
+                self.set_floor(now.mono, owner, &held.saying);
+                self.changed = true;
+            }
+        }
+    }
+
     /// Lets pass what is due.
     pub(crate) fn expire(&mut self, now: Duration) {
         while let Some((deadline, owner)) = self.deadlines.first().copied()
@@ -323,7 +379,8 @@ impl Replica {
 
     /// When [`expire`](Self::expire) has something to do.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        self.deadlines.first().map(|(at, _)| *at).into_iter().chain(self.floors.deadline()).min()
+        let first = self.deadlines.first().map(|(at, _)| *at);
+        [first, self.floors.deadline(), self.rules.grace_ends()].into_iter().flatten().min()
     }
 
     /// The nodes of a view.
@@ -356,6 +413,11 @@ impl Replica {
         self.bytes
     }
 
+    /// The number of the decree in force; 0 without one.
+    pub(crate) fn decree(&self) -> u64 {
+        self.rules.number()
+    }
+
     /// Fresh owners, and the fingerprint of what is held of them: equal where two nodes agree.
     pub(crate) fn summary(&self) -> (u32, u128) {
         (self.fresh, self.fingerprint)
@@ -368,7 +430,7 @@ impl Replica {
         if record.network != self.config.network {
             return Some(Outcome::Foreign);
         }
-        if record.generation != self.config.generation {
+        if !self.rules.counts(record.generation) {
             return Some(Outcome::Refused(Refusal::Generation));
         }
         let known = match self.held.get(&record.owner) {
@@ -423,7 +485,7 @@ impl Replica {
             self.put(owner, held);
             return Outcome::Refused(Refusal::Full);
         }
-        let changed = held.saying.signed.record().statement != saying.signed.record().statement;
+        let changed = held.saying.signed.record().says_other(saying.signed.record());
         self.changed |= newer && (!same || !held.fresh);
         let joined = if !newer {
             held

@@ -9,6 +9,7 @@
 //! | 1          | record   | signed record | yes |
 //! | 2          | evidence | length u16 of the first ‖ signed record ‖ signed record: two different records of one owner with one number, the one with the smaller record id first | yes |
 //! | 3          | lease    | signed lease, of a record that the reader has | no |
+//! | 4          | decree   | signed decree of the network's issuer | yes |
 //! | 5          | leased   | signed lease ‖ signed record, of which the lease is | no |
 //!
 //! The **message id** for gossip is the first sixteen bytes of the SHA-256 of the payload, so that the same rumour
@@ -17,17 +18,19 @@
 use sha2::{Digest, Sha256};
 
 use crate::{
-    WireError,
+    DECREE_MAX, NodeId, SignedDecree, UnverifiedDecree, WireError,
     lease::{LEASE, SignedLease, UnverifiedLease},
     signed::{RECORD_MAX, SignedRecord, Unverified},
 };
 
-/// Bytes of a rumour: two records and their head.
-pub const RUMOUR_MAX: usize = 2 * RECORD_MAX + 3;
+/// Bytes of a rumour: a decree and its kind, which is more than two records.
+pub const RUMOUR_MAX: usize = DECREE_MAX + 1;
+const _: () = assert!(2 * RECORD_MAX + 3 <= RUMOUR_MAX, "evidence fits as well");
 
 const KIND_RECORD: u8 = 1;
 const KIND_EVIDENCE: u8 = 2;
 const KIND_LEASE: u8 = 3;
+const KIND_DECREE: u8 = 4;
 const KIND_LEASED: u8 = 5;
 
 /// A rumour as it arrived; no signature was looked at.
@@ -39,6 +42,8 @@ pub(crate) enum Rumour {
     Lease(Box<UnverifiedLease>),
     /// Two records of one owner with one number.
     Evidence(Box<(Unverified, Unverified)>),
+    /// What the network's issuer decided.
+    Decree(Box<UnverifiedDecree>),
 }
 
 /// Two different records that one owner signed with one number, the smaller id first.
@@ -63,6 +68,11 @@ pub(crate) fn tell_leased(record: &SignedRecord, lease: &SignedLease) -> Vec<u8>
     [&[KIND_LEASED], lease.bytes(), record.bytes()].concat()
 }
 
+/// A decree as a rumour.
+pub(crate) fn tell_decree(decree: &SignedDecree) -> Vec<u8> {
+    [&[KIND_DECREE], decree.bytes()].concat()
+}
+
 /// A lease as a rumour.
 pub(crate) fn tell_lease(lease: &SignedLease) -> Vec<u8> {
     [&[KIND_LEASE], lease.bytes()].concat()
@@ -73,6 +83,7 @@ impl Rumour {
         match bytes {
             [KIND_RECORD, record @ ..] => Ok(Self::Record(Box::new((Unverified::decode(record)?, None)))),
             [KIND_LEASE, lease @ ..] => Ok(Self::Lease(Box::new(UnverifiedLease::decode(lease)?))),
+            [KIND_DECREE, decree @ ..] => Ok(Self::Decree(Box::new(UnverifiedDecree::decode(decree)?))),
             [KIND_LEASED, rest @ ..] => {
                 let (lease, record) = rest.split_at_checked(LEASE).ok_or(WireError::Truncated)?;
                 let (record, lease) = (Unverified::decode(record)?, UnverifiedLease::decode(lease)?);
@@ -101,12 +112,13 @@ impl Rumour {
         }
     }
 
-    /// Whom it is about.
-    pub(crate) fn owner(&self) -> crate::NodeId {
+    /// Whom it is about; a decree is about all.
+    pub(crate) fn owner(&self) -> Option<NodeId> {
         match self {
-            Self::Record(pair) => pair.0.record().owner,
-            Self::Lease(lease) => lease.lease().owner,
-            Self::Evidence(pair) => pair.0.record().owner,
+            Self::Record(pair) => Some(pair.0.record().owner),
+            Self::Lease(lease) => Some(lease.lease().owner),
+            Self::Evidence(pair) => Some(pair.0.record().owner),
+            Self::Decree(_) => None,
         }
     }
 
@@ -115,7 +127,7 @@ impl Rumour {
         match self {
             Self::Record(pair) => pair.1.is_none(),
             Self::Lease(_) => false,
-            Self::Evidence(_) => true,
+            Self::Evidence(_) | Self::Decree(_) => true,
         }
     }
 }
@@ -164,6 +176,7 @@ mod tests {
             issued_ms: 0,
             ttl: Duration::from_secs(60),
             statement: Statement { name: name.into(), ..Statement::default() },
+            credential: None,
         };
         SignedRecord::sign(record, &key).unwrap()
     }
@@ -198,7 +211,7 @@ mod tests {
         let told = |record: &SignedRecord, lease: &SignedLease| Rumour::decode(&tell_leased(record, lease));
         let good = told(&record, &lease(record.id(), 6)).unwrap();
         assert!(!good.is_gossip());
-        assert_eq!(good.owner(), record.record().owner);
+        assert_eq!(good.owner(), Some(record.record().owner));
         assert!(told(&record, &lease(record.id(), 5)).is_err(), "a lease counts on");
         assert!(told(&record, &lease(signed(1, 5, "b").id(), 6)).is_err(), "of another record");
         let other = SigningKey::from_bytes(&[2; 32]);

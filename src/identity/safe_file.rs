@@ -18,16 +18,28 @@ use super::{
 /// Bytes of the longest file read here: keys and numbers have far less, and a mistaken path may lead to anything.
 const MAX_SIZE: usize = 4096;
 
-/// Reads a file, or says `None` if there is none. Refuses a link, a device, somebody else's file and one open to others.
-pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+/// Opens a file for reading, or says `None` if there is none. Refuses a link, a device, somebody else's file and one open to
+/// others.
+pub(super) fn open(path: &Path) -> Result<Option<File>, Error> {
     let file = match options().read(true).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(refusal(path, error)),
     };
     check(path, &file)?;
-    let mut content = Zeroizing::new(Vec::with_capacity(MAX_SIZE));
-    file.take(MAX_SIZE as u64).read_to_end(&mut content).map_err(Error::io("read", path))?;
+    Ok(Some(file))
+}
+
+/// Reads a file that may hold a secret, or says `None` if there is none. Refuses what [`open`] does.
+pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+    read_at_most(path, MAX_SIZE)
+}
+
+/// The same, for a file that may have more or fewer bytes. What is beyond them is not read.
+pub(super) fn read_at_most(path: &Path, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+    let Some(file) = open(path)? else { return Ok(None) };
+    let mut content = Zeroizing::new(Vec::with_capacity(limit));
+    file.take(limit as u64).read_to_end(&mut content).map_err(Error::io("read", path))?;
     Ok(Some(content))
 }
 
@@ -38,11 +50,33 @@ pub(super) fn open_or_create(path: &Path) -> Result<File, Error> {
     Ok(file)
 }
 
+/// Puts the content into a new file, 0600. When this returns, it survives a power cut; when it fails, it leaves nothing
+/// behind, and what was there before still is.
+pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let made = options().write(true).create_new(true).open(path);
+    let mut file = made.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
+        _ => Error::io("create", path)(error),
+    })?;
+    let written = file.write_all(content).and_then(|()| file.sync_all()).map_err(Error::io("write", path));
+    if written.is_err() {
+        // It was made above, and holds a part of what it should at most.
+        let _ = fs::remove_file(path);
+    }
+    written?;
+    safe_folder::sync(folder_of(path))
+}
+
 /// Puts the content in place, 0600, replacing what was there. When this returns, it survives a power cut; when it fails, what
 /// was there before still is.
 ///
 /// The caller holds the lock of the folder: two writers at once would take each other's draft away.
 pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
+    replace_with(path, |file| file.write_all(content))
+}
+
+/// The same, for content that is written piece by piece.
+pub(super) fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Error> {
     let draft = draft_of(path);
     // Left over from a process that died while writing.
     match fs::remove_file(&draft) {
@@ -53,7 +87,7 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> Result<(), Error> {
         .write(true)
         .create_new(true)
         .open(&draft)
-        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+        .and_then(|mut file| write(&mut file).and_then(|()| file.sync_all()))
         .map_err(Error::io("write", &draft))
         .and_then(|()| fs::rename(&draft, path).map_err(Error::io("replace", path)));
     if written.is_err() {
@@ -70,7 +104,7 @@ fn draft_of(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -186,6 +220,34 @@ mod tests {
         fs::create_dir(draft_of(&path)).unwrap();
         assert!(matches!(replace(&path, b"new"), Err(Error::Io { action: "remove", .. })));
         assert_eq!(**read(&path).unwrap().unwrap(), *b"old");
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_leaves_the_old_content_and_no_draft() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        replace(&path, b"old").unwrap();
+        for written in [0, 1, 10_000] {
+            let full = |file: &mut File| {
+                file.write_all(&vec![b'x'; written])?;
+                Err(io::ErrorKind::StorageFull.into())
+            };
+            assert!(matches!(replace_with(&path, full), Err(Error::Io { action: "write", .. })));
+            assert_eq!(**read(&path).unwrap().unwrap(), *b"old");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft stays");
+        }
+    }
+
+    #[test]
+    fn what_a_crash_left_is_no_hindrance() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        replace(&path, b"old").unwrap();
+        fs::write(draft_of(&path), "half of the n").unwrap();
+        assert_eq!(**read(&path).unwrap().unwrap(), *b"old");
+        replace(&path, b"new").unwrap();
+        assert_eq!(**read(&path).unwrap().unwrap(), *b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no draft stays");
     }
 
     #[test]

@@ -7,7 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Error, Identity, NodeName, RuntimeDir, lock::Lock, safe_folder, seq_file::SeqFile};
+use zeroize::Zeroizing;
+
+use super::{
+    Error, Identity, NodeName, RuntimeDir, Snapshot, SpentFile, lock::Lock, safe_file, safe_folder, seq_file::SeqFile,
+    snapshot_file::SnapshotFile,
+};
 
 /// How many processes on one host may go by variants of one name.
 ///
@@ -20,6 +25,7 @@ pub struct StateDir {
     path: PathBuf,
     name: NodeName,
     seq: SeqFile,
+    snapshot: SnapshotFile,
     _name_lock: Lock,
     _folder_lock: Lock,
 }
@@ -67,8 +73,8 @@ impl StateDir {
         safe_folder::create(&path)?;
         let lock_file = path.join("lock");
         let Some(folder_lock) = Lock::try_acquire(&lock_file)? else { return Ok(Err(lock_file)) };
-        let seq = SeqFile::new(path.join("seq"));
-        Ok(Ok(Self { path, name, seq, _name_lock: name_lock, _folder_lock: folder_lock }))
+        let (seq, snapshot) = (SeqFile::new(path.join("seq")), SnapshotFile::new(path.join("snapshot")));
+        Ok(Ok(Self { path, name, seq, snapshot, _name_lock: name_lock, _folder_lock: folder_lock }))
     }
 
     /// The folder.
@@ -106,6 +112,62 @@ impl StateDir {
     pub fn persist_seq(&self, seq: u64) -> Result<(), Error> {
         self.seq.persist(seq)
     }
+
+    /// Which invitations for one machine are used up, as far as this node knows. To be loaded once.
+    pub fn load_spent(&self) -> SpentFile {
+        SpentFile::load(SnapshotFile::new(self.path.join("spent")))
+    }
+
+    /// The newest generation of the network that this node was given the secret of. A file that is damaged or not safe to use
+    /// counts as none, with a warning in the log: the token then has to do.
+    pub fn load_generation(&self) -> Option<(u32, Zeroizing<[u8; 32]>)> {
+        let path = self.path.join("generation");
+        let content = match safe_file::read(&path) {
+            Ok(content) => content?,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "generation file is unusable, going by the token");
+                return None;
+            }
+        };
+        let decoded = decode_generation(&content);
+        if decoded.is_none() {
+            tracing::warn!(path = %path.display(), "generation file is damaged, going by the token");
+        }
+        decoded
+    }
+
+    /// Keeps the secret of a newer generation. When this returns, it survives a power cut.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be written. The node goes on with the secret, and needs the new token after a restart.
+    pub fn save_generation(&self, generation: u32, secret: &[u8; 32]) -> Result<(), Error> {
+        let content = Zeroizing::new([&generation.to_be_bytes()[..], secret].concat());
+        safe_file::replace(&self.path.join("generation"), &content)
+    }
+
+    /// What this node knew of the others when it last saved it. What is damaged is left out, and a file that is not safe to use
+    /// counts as none, each with a warning in the log.
+    pub fn load_snapshot(&self) -> Snapshot {
+        self.snapshot.load()
+    }
+
+    /// Keeps what this node knows of the others, in place of what was kept, and says how many of the items did not fit. When this
+    /// returns, it survives a power cut.
+    ///
+    /// Blocks on the disk: call it where blocking is allowed.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be written. What was kept before still is; another try may succeed.
+    pub fn save_snapshot(&self, items: impl Iterator<Item = Vec<u8>>) -> Result<usize, Error> {
+        self.snapshot.save(items)
+    }
+}
+
+fn decode_generation(content: &[u8]) -> Option<(u32, Zeroizing<[u8; 32]>)> {
+    let (generation, secret) = content.split_first_chunk()?;
+    Some((u32::from_be_bytes(*generation), Zeroizing::new(secret.try_into().ok()?)))
 }
 
 /// Relative paths in the variables are to be ignored (XDG Base Directory Specification).
@@ -156,19 +218,33 @@ mod tests {
     }
 
     #[test]
+    fn a_generation_is_kept_and_a_damaged_one_is_none() {
+        let host = Host::new();
+        let state = host.claim("a", false).unwrap();
+        assert_eq!(state.load_generation(), None);
+        state.save_generation(3, &[7; 32]).unwrap();
+        assert_eq!(state.load_generation().map(|(generation, secret)| (generation, *secret)), Some((3, [7; 32])));
+        let path = state.path().join("generation");
+        assert_eq!(mode(&path), 0o600);
+        fs::write(&path, [1; 35]).unwrap();
+        assert_eq!(state.load_generation(), None);
+    }
+
+    #[test]
     fn is_laid_out_as_documented() {
         let host = Host::new();
         let state = host.claim("gpu1", false).unwrap();
         state.identity().unwrap();
         state.persist_seq(1).unwrap();
+        state.save_snapshot([vec![1]].into_iter()).unwrap();
         assert_eq!(state.path(), host.base().join("k7qd-93ma/gpu1"));
         let mut found: Vec<_> = fs::read_dir(state.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         found.sort();
-        assert_eq!(found, ["identity", "lock", "seq"]);
+        assert_eq!(found, ["identity", "lock", "seq", "snapshot"]);
         for folder in [host.base(), host.base().join(NETWORK), state.path().to_owned()] {
             assert_eq!(mode(&folder), 0o700, "{}", folder.display());
         }
-        for file in ["identity", "lock", "seq"] {
+        for file in ["identity", "lock", "seq", "snapshot"] {
             assert_eq!(mode(&state.path().join(file)), 0o600, "{file}");
         }
     }
@@ -195,6 +271,10 @@ mod tests {
         nodes.sort();
         nodes.dedup();
         assert_eq!(nodes.len(), 4);
+        all.iter().zip(1..).for_each(|(state, n)| assert_eq!(state.save_snapshot([vec![n]].into_iter()).unwrap(), 0));
+        let snapshots: Vec<_> =
+            all.iter().flat_map(|state| state.load_snapshot().items().collect::<Vec<_>>().concat()).collect();
+        assert_eq!(snapshots, [1, 2, 3, 4]);
         drop(all);
         assert_eq!(host.claim("gpu1", true).unwrap().name().as_str(), "gpu1");
     }

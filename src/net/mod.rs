@@ -15,6 +15,7 @@
 
 mod actor;
 mod admission;
+mod bars;
 mod behaviour;
 mod complaint;
 mod connections;
@@ -24,17 +25,28 @@ mod door;
 mod listen;
 pub mod mdns;
 mod members;
+mod mesh;
+mod meter;
 mod peers;
 mod rendezvous;
+mod renewals;
 mod streams;
 mod topics;
 mod transport;
 
-use std::{io, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-pub use admission::Error as AdmissionError;
+use admission::{Admission, Keyring, Secret, Standing};
+pub use admission::{Denial, Error as AdmissionError, Guests};
+pub use bars::{Bar, Refused};
 pub use door::KNOCK;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub};
+pub use meter::{Meter, Traffic, Volume};
 pub use peers::{Peer, Peers, Transport, node_of, peer_of};
 pub use streams::{Inbound, Stream, Streams};
 use tokio::{
@@ -78,6 +90,8 @@ pub struct Config {
     pub lan: bool,
     /// UDP port of mDNS; 5353 but in tests, which must not hear each other.
     pub mdns_port: u16,
+    /// Added to the machine's clock where windows are concerned; zero but in tests, whose nodes share one clock.
+    pub clock_ahead: Duration,
 }
 
 impl Default for Config {
@@ -90,6 +104,7 @@ impl Default for Config {
             dht: Dht::Public,
             lan: false,
             mdns_port: 5353,
+            clock_ahead: Duration::ZERO,
         }
     }
 }
@@ -145,6 +160,8 @@ pub struct Frame {
 pub struct Receipt {
     message: gossipsub::MessageId,
     source: PeerId,
+    topic: gossipsub::TopicHash,
+    size: usize,
 }
 
 /// What becomes of a frame.
@@ -166,6 +183,10 @@ pub struct Net {
     streams: Streams,
     peers: watch::Receiver<Arc<Peers>>,
     addresses: watch::Receiver<Vec<Multiaddr>>,
+    admission: Admission,
+    keyring: Keyring,
+    refused: watch::Receiver<Arc<Refused>>,
+    meter: Meter,
 }
 
 /// What arrives from other members. Each queue has one reader.
@@ -189,10 +210,12 @@ enum Command {
     Judge(Receipt, Acceptance),
     List(Vec<(PeerId, Vec<Multiaddr>)>),
     Disconnect(PeerId),
+    Bar { node: NodeId, length: Duration, why: String },
+    Ban(BTreeSet<NodeId>),
 }
 
 impl Net {
-    /// Binds the listeners. The future is the network's task: nobody is dialled before it runs, and it ends after `cancel`,
+    /// Binds the listeners. In a network with an issuer, `guests` says who this node is to it. The future is the network's task: nobody is dialled before it runs, and it ends after `cancel`,
     /// when all connections are closed.
     ///
     /// # Errors
@@ -201,18 +224,24 @@ impl Net {
         config: Config,
         identity: &Identity,
         token: Arc<Token>,
+        guests: Option<Guests>,
         cancel: CancellationToken,
     ) -> Result<(Self, Arrivals, impl Future<Output = ()> + Send + use<>), Error> {
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (frames, arriving) = mpsc::channel(GOSSIP_QUEUE);
-        let built = actor::Actor::bind(config, identity, token, frames, queue, cancel).await?;
+        let built = actor::Actor::bind(config, identity, token, guests, frames, queue, cancel.clone()).await?;
         let net = Self {
             node: identity.node_id(),
             commands,
             streams: built.streams,
             peers: built.peers,
             addresses: built.addresses,
+            admission: built.admission.clone(),
+            keyring: built.keyring,
+            refused: built.refused,
+            meter: built.meter,
         };
+        let renewals = renewals::hear(built.renewals, built.admission, cancel);
         let arrivals = Arrivals {
             frames: arriving,
             tunnels: built.tunnels,
@@ -220,7 +249,10 @@ impl Net {
             directs: built.directs,
             knocks: built.knocks,
         };
-        Ok((net, arrivals, built.actor.run()))
+        let network = built.actor.run();
+        Ok((net, arrivals, async move {
+            tokio::join!(network, renewals);
+        }))
     }
 
     /// This node.
@@ -238,9 +270,52 @@ impl Net {
         self.addresses.clone()
     }
 
+    /// Whom this node refuses, and why.
+    pub fn refused(&self) -> watch::Receiver<Arc<Refused>> {
+        self.refused.clone()
+    }
+
+    /// What the network has cost until now.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
     /// Opens streams to members.
     pub fn streams(&self) -> &Streams {
         &self.streams
+    }
+
+    /// Whether `node`, a member, may open tunnels here: in an open network all may.
+    pub fn may_serve(&self, node: &NodeId) -> bool {
+        self.admission.guests().is_none_or(|guests| guests.granted(node).is_some_and(|grant| grant.may_serve()))
+    }
+
+    /// The newest generation of the network that this node has the secret of.
+    pub fn generation(&self) -> u32 {
+        self.keyring.generation()
+    }
+
+    /// The generation that `node`, a connected member, proved last.
+    pub fn generation_of(&self, node: &NodeId) -> Option<u32> {
+        match self.admission.standing(&peer_of(node)?) {
+            Standing::Member { generation, .. } => Some(generation),
+            Standing::Stranger => None,
+        }
+    }
+
+    /// Goes on with the generation of `token`, if that is newer. Members of the one before are admitted until then.
+    pub fn advance(&self, token: &Token, older_until: Instant) {
+        self.keyring.advance(Secret::of(token), older_until);
+    }
+
+    /// Proves the newest generation to a connected member, which does the same.
+    ///
+    /// # Errors
+    /// Where the peer is not connected, has not moved on itself, or does not answer.
+    pub async fn renew(&self, node: &NodeId) -> Result<(), AdmissionError> {
+        let peer = peer_of(node).ok_or(AdmissionError::NotAMember)?;
+        let stream = self.streams.open(peer, renewals::RENEW).await?;
+        self.admission.renew(peer, stream).await
     }
 
     /// Sends a record to all members, as far as gossip reaches now.
@@ -267,6 +342,17 @@ impl Net {
         if let Some(peer) = peer_of(&node) {
             self.send(Command::Disconnect(peer)).await;
         }
+    }
+
+    /// Refuses `node` for `length`: closes all connections to it, lets none in, and dials it no more until then. `why` is
+    /// for people.
+    pub async fn bar(&self, node: NodeId, length: Duration, why: impl Into<String>) {
+        self.send(Command::Bar { node, length, why: why.into() }).await;
+    }
+
+    /// Refuses `nodes` likewise until the next call, which replaces them as a whole.
+    pub async fn ban(&self, nodes: BTreeSet<NodeId>) {
+        self.send(Command::Ban(nodes)).await;
     }
 
     /// A closed queue means that the node is stopping, and nothing is left to be done.

@@ -361,7 +361,7 @@ impl World {
             }
             Output::Expel { peer, offence } => self.expel(node, peer, offence),
             Output::Refused(error) => self.verdict("nothing valid is refused", Err(error.to_string())),
-            Output::KeyShared => {}
+            Output::KeyShared | Output::Decree(_) => {}
         }
     }
 

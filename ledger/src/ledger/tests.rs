@@ -1,7 +1,10 @@
 //! One ledger, driven by hand.
 
 use super::*;
-use crate::{FRAME_MAX, NetworkId, Protocol, Record, Service, lease::SignedLease, rumour::tell_lease};
+use crate::{
+    Decree, FRAME_MAX, Invitation, NetworkId, Protocol, Record, Roles, Rotation, Serial, Service, SignedInvitation,
+    lease::SignedLease, rumour::tell_lease,
+};
 
 const CONFIG: Config = Config::new(NetworkId([0; 16]), 0);
 const START_MS: u64 = 1_800_000_000_000;
@@ -35,6 +38,7 @@ fn record(n: u8, seq: u64, name: &str) -> SignedRecord {
         issued_ms: START_MS,
         ttl: Duration::from_secs(60),
         statement: statement(name),
+        credential: None,
     };
     SignedRecord::sign(record, &key(n)).unwrap()
 }
@@ -68,6 +72,7 @@ fn kinds(outputs: &[Output]) -> String {
         Output::View(_) => "view",
         Output::Misbehaved { .. } => "misbehaved",
         Output::Expel { .. } => "expel",
+        Output::Decree(_) => "decree",
         Output::Refused(_) => "refused",
         Output::KeyShared => "shared",
     };
@@ -158,6 +163,139 @@ fn the_fifth_forgery_gets_a_peer_expelled() {
     assert_eq!(told, ["misbehaved", "misbehaved", "misbehaved", "misbehaved", "misbehaved expel"]);
     let (peer, offences) = ledger.offences().next().unwrap();
     assert_eq!((peer, offences[&Offence::Forged], ledger.counters().expelled), (node(9), 5, 1));
+}
+
+// --- networks with an issuer ---
+
+const ISSUER: u8 = 99;
+const HOLDER: u8 = 98;
+
+fn governed() -> Config {
+    Config { issuer: Some(key(ISSUER).verifying_key().into()), ..CONFIG }
+}
+
+fn credential(n: u8) -> Credential {
+    let invitation = Invitation {
+        network: CONFIG.network,
+        serial: Serial([n; 16]),
+        holder: key(HOLDER).verifying_key().to_bytes(),
+        roles: Roles::ALL,
+        services: "*".parse().unwrap(),
+        expires_unix_s: 0,
+        once: true,
+    };
+    Credential::bind(SignedInvitation::sign(invitation, &key(ISSUER)), &key(HOLDER), node(n))
+}
+
+fn member(n: u8) -> Ledger {
+    let mut ledger = Ledger::new(governed(), key(n), None, at(0), u64::from(n));
+    ledger.show(credential(n));
+    give(&mut ledger, 0, Input::Publish(statement("member")));
+    ledger
+}
+
+fn decree(number: u64, change: impl FnOnce(&mut Decree)) -> Box<UnverifiedDecree> {
+    let mut decree = Decree::empty(CONFIG.network, number, 0);
+    change(&mut decree);
+    Box::new(UnverifiedDecree::decode(SignedDecree::sign(decree, &key(ISSUER)).unwrap().bytes()).unwrap())
+}
+
+fn told(decree: &UnverifiedDecree) -> Vec<u8> {
+    tell_decree(&decree.clone().verify(&key(ISSUER).verifying_key().into()).unwrap())
+}
+
+#[test]
+fn only_the_issuers_guests_are_heard_and_only_within_their_grant() {
+    let mut ledger = member(1);
+    give(&mut ledger, 0, Input::PeerUp(node(9)));
+    assert_eq!(gossip(&mut ledger, 0, 9, tell(&record(2, 5, "a"))).0, Verdict::Ignore);
+    let shown = Record { credential: Some(credential(2)), ..(**record(2, 6, "a").record()).clone() };
+    let shown = SignedRecord::sign(shown, &key(2)).unwrap();
+    assert_eq!(gossip(&mut ledger, 0, 9, tell(&shown)).0, Verdict::Accept);
+    let stolen = Record { credential: Some(credential(2)), ..(**record(3, 6, "a").record()).clone() };
+    let stolen = SignedRecord::sign(stolen, &key(3)).unwrap();
+    assert_eq!(gossip(&mut ledger, 0, 9, tell(&stolen)).0, Verdict::Ignore);
+    assert_eq!((ledger.owners(), ledger.counters().refused_credential), (2, 2));
+}
+
+#[test]
+fn a_decree_spreads_by_gossip_and_its_bans_hold_at_once() {
+    let (mut one, mut other, banned) = (member(1), member(2), member(3));
+    for ledger in [&mut one, &mut other] {
+        give(ledger, 0, Input::PeerUp(node(9)));
+        assert_eq!(gossip(ledger, 0, 9, tell(banned.record(&node(3)).unwrap())).0, Verdict::Accept);
+    }
+    let ban = decree(7, |decree| _ = decree.banned.insert(node(3)));
+    assert_eq!(kinds(&give(&mut one, 1, Input::Decree(ban.clone()))), "decree broadcast view");
+    assert_eq!(kinds(&give(&mut one, 1, Input::Decree(ban.clone()))), "", "the same again");
+    let (verdict, out) = gossip(&mut other, 1, 9, told(&ban));
+    assert_eq!((verdict, kinds(&out).as_str()), (Verdict::Accept, "decree view"));
+    for ledger in [&mut one, &mut other] {
+        assert!(ledger.record(&node(3)).is_none() && !ledger.view().nodes.contains_key(&node(3)));
+        assert_eq!(gossip(ledger, 2, 9, tell(banned.record(&node(3)).unwrap())).0, Verdict::Ignore);
+        assert_eq!(ledger.decree().unwrap().decree().number, 7);
+    }
+    let forged = SignedDecree::sign(Decree::empty(CONFIG.network, 8, 0), &key(1)).unwrap();
+    let (verdict, out) = gossip(&mut other, 2, 9, tell_decree(&forged));
+    assert_eq!((verdict, kinds(&out).as_str()), (Verdict::Reject, "misbehaved"), "a member is not the issuer");
+}
+
+#[test]
+fn a_sync_moves_the_newer_decree_first_whoever_dials() {
+    for dialler_knows in [true, false] {
+        let (mut a, mut b) = (member(1), member(2));
+        give(&mut a, 0, Input::PeerUp(node(2)));
+        give(&mut b, 0, Input::PeerUp(node(1)));
+        let knows = if dialler_knows { &mut a } else { &mut b };
+        give(knows, 0, Input::Decree(decree(7, |decree| _ = decree.banned.insert(node(3)))));
+        sync(&mut a, &mut b, 0, 1);
+        for ledger in [&a, &b] {
+            assert_eq!(ledger.decree().unwrap().decree().number, 7);
+            assert_eq!(ledger.owners(), 2);
+        }
+        assert_eq!(a.fingerprint(), b.fingerprint());
+    }
+}
+
+#[test]
+fn members_move_to_the_new_generation_and_the_old_one_ends_with_its_grace() {
+    let (mut mover, mut other, stays) = (member(1), member(2), member(3));
+    give(&mut other, 0, Input::PeerUp(node(9)));
+    for ledger in [&mover, &stays] {
+        gossip(&mut other, 0, 9, tell(ledger.record(&ledger.node_id()).unwrap()));
+    }
+    let rotation =
+        Rotation { generation: 1, grace: Duration::from_secs(60), ephemeral: [0; 32], sealed: Default::default() };
+    let rotate = decree(7, |decree| decree.rotation = Some(rotation));
+    gossip(&mut other, 10, 9, told(&rotate));
+    give(&mut mover, 10, Input::Decree(rotate));
+    let out = give(&mut mover, 10, Input::Generation(1));
+    assert_eq!(kinds(&out), "persist broadcast view", "who has the secret says so");
+    let moved = mover.record(&node(1)).unwrap().clone();
+    assert_eq!(moved.record().generation, 1);
+    assert_eq!(gossip(&mut other, 11, 9, tell(&moved)).0, Verdict::Accept);
+    assert_eq!(other.owners(), 3, "both count during the grace");
+    assert_eq!(other.grace_ends(), Some(at(70).mono));
+
+    let mut restarted = Ledger::new(governed(), key(2), None, at(30), 2);
+    for item in other.snapshot(at(20)) {
+        restarted.restore(at(30), &item);
+    }
+    assert_eq!((restarted.owners(), restarted.grace_ends()), (2, Some(at(70).mono)), "as it was, but for itself");
+
+    other.handle_timeout(at(70));
+    assert!(other.record(&node(3)).is_none() && other.record(&node(1)).is_some());
+    assert_eq!(gossip(&mut other, 71, 9, tell(stays.record(&node(3)).unwrap())).0, Verdict::Ignore);
+    assert!(other.counters().refused_generation > 0);
+}
+
+#[test]
+fn in_an_open_network_a_decree_is_a_forgery() {
+    let mut open = ledger(1);
+    give(&mut open, 0, Input::PeerUp(node(9)));
+    let (verdict, out) = gossip(&mut open, 0, 9, told(&decree(1, |_| {})));
+    assert_eq!((verdict, kinds(&out).as_str()), (Verdict::Reject, "misbehaved"));
+    assert!(open.decree().is_none());
 }
 
 #[test]

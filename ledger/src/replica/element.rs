@@ -8,7 +8,7 @@ use super::{Held, Replica};
 use crate::{
     NodeId,
     frame::{Frame, Prefix, Records, What},
-    rumour::{Evidence, Rumour, tell, tell_lease, tell_leased},
+    rumour::{Evidence, Rumour, tell, tell_decree, tell_lease, tell_leased},
     signed::RecordId,
     sketch::{self, Sketch},
 };
@@ -44,7 +44,7 @@ impl Element {
     pub(crate) fn told(rumours: &[Rumour]) -> BTreeMap<Prefix, Self> {
         let mut told = BTreeMap::new();
         for rumour in rumours {
-            let owner = rumour.owner();
+            let Some(owner) = rumour.owner() else { continue };
             let prefix = owner.prefix();
             match rumour {
                 Rumour::Record(pair) => {
@@ -56,7 +56,7 @@ impl Element {
                         element.mark(&owner);
                     }
                 }
-                Rumour::Lease(_) => {}
+                Rumour::Lease(_) | Rumour::Decree(_) => {}
             }
         }
         told
@@ -124,7 +124,7 @@ impl Replica {
     /// How a session begins.
     pub(crate) fn hello(&self) -> Frame {
         let (count, fingerprint) = self.summary();
-        Frame::Hello { count, fingerprint, decree: 0 }
+        Frame::Hello { count, fingerprint, decree: self.rules.number() }
     }
 
     /// The elements as they are now, for symbols.
@@ -174,6 +174,9 @@ impl Replica {
 
     /// Adds what there is to be told of the fresh owners with this prefix, if it fits.
     pub(crate) fn tell(&self, prefix: Prefix, what: What, records: &mut Records) -> bool {
+        if what == What::Decree {
+            return records.add(self.rules.decree().map(tell_decree).into_iter());
+        }
         let owners = self.held.range(with_prefix(prefix)).filter(|(_, held)| held.fresh);
         records.add(owners.flat_map(|(_, held)| rumours(held, what)))
     }

@@ -9,6 +9,7 @@
 //! |------------|-------|------|
 //! | 1          | owner | until when it is fresh u64, 0 if it is not ‖ was once connected u8 ‖ any number of (length u16 ‖ rumour) |
 //! | 2          | floor | owner 32 bytes ‖ number u64 ‖ until when it is kept u64 |
+//! | 3          | decree | when the grace of its rotation ends u64 ‖ signed decree; comes first, because it judges the rest |
 //!
 //! A restored record is as fresh as it would be had the node gone on, so a restart brings nobody back to life; numbers and
 //! floors come back, so what was forgotten stays so. Everything is verified anew: the disk is trusted with nothing but
@@ -18,15 +19,17 @@ use std::time::Duration;
 
 use super::{Held, Replica, Saying};
 use crate::{
-    Moment, NodeId,
+    Moment, NodeId, UnverifiedDecree,
     frame::What,
     lease::UnverifiedLease,
     record::TTL_MAX,
+    rules::Enacted,
     rumour::{Evidence, Rumour},
 };
 
 const OWNER: u8 = 1;
 const FLOOR: u8 = 2;
+const DECREE: u8 = 3;
 
 /// What an item brought back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +59,11 @@ impl Replica {
         let floors = self.floors.iter().map(move |(owner, number, until)| {
             [&[FLOOR][..], owner.as_bytes(), &number.to_be_bytes(), &unix_ms(now, until).to_be_bytes()].concat()
         });
-        owners.chain(floors)
+        let decree = self.rules.decree().map(|decree| {
+            let until = self.rules.grace_ends().map_or(0, |at| unix_ms(now, at));
+            [&[DECREE][..], &until.to_be_bytes(), decree.bytes()].concat()
+        });
+        decree.into_iter().chain(owners).chain(floors)
     }
 
     /// Takes back an item. To be done before anything is heard from others.
@@ -64,6 +71,7 @@ impl Replica {
         let restored = match item {
             [OWNER, rest @ ..] => self.restore_owner(now, rest),
             [FLOOR, rest @ ..] => self.restore_floor(now, rest),
+            [DECREE, rest @ ..] => self.restore_decree(now, rest),
             _ => None,
         };
         restored.unwrap_or(Restored::Nothing)
@@ -89,11 +97,13 @@ impl Replica {
         let saying = Saying { signed: pair.0.verify().ok()?, lease };
         let record = saying.signed.record();
         let owner = record.owner;
-        let belongs = record.network == self.config.network && record.generation == self.config.generation;
-        if !belongs || self.held.contains_key(&owner) || self.floors.get(&owner).is_some() {
+        let mine = owner == self.me;
+        let admitted = mine || self.rules.judge(now, record).is_ok();
+        let belongs = record.network == self.config.network && self.rules.counts(record.generation);
+        if !belongs || !admitted || self.held.contains_key(&owner) || self.floors.get(&owner).is_some() {
             return None;
         }
-        if owner == self.me {
+        if mine {
             return Some(Restored::Own { number: saying.number() });
         }
         let left = remaining(now, u64::from_be_bytes(*until)).min(saying.ttl());
@@ -119,6 +129,15 @@ impl Replica {
         }
         self.floors.set(owner, u64::from_be_bytes(*number), now.mono + left);
         Some(Restored::Other)
+    }
+}
+
+impl Replica {
+    fn restore_decree(&mut self, now: Moment, bytes: &[u8]) -> Option<Restored> {
+        let (until, decree) = bytes.split_first_chunk()?;
+        let decree = UnverifiedDecree::decode(decree).ok()?;
+        let left = remaining(now, u64::from_be_bytes(*until));
+        (self.rules.resume(now.mono, decree, left) == Enacted::Newer).then_some(Restored::Other)
     }
 }
 

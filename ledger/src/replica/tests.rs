@@ -35,6 +35,7 @@ fn record(n: u8, seq: u64, name: &str) -> Record {
         issued_ms: START_MS,
         ttl: TTL_MIN,
         statement: Statement { name: name.into(), ..Statement::default() },
+        credential: None,
     }
 }
 
@@ -465,7 +466,8 @@ fn pages_cover_all_in_order_and_say_what_the_other_side_lacks() {
     loop {
         let (until, records) = replica.page(after);
         let rumours = records.rumours().unwrap();
-        let owners: Vec<_> = rumours.iter().map(|r| crate::rumour::Rumour::decode(r).unwrap().owner()).collect();
+        let owners: Vec<_> =
+            rumours.iter().map(|r| crate::rumour::Rumour::decode(r).unwrap().owner().unwrap()).collect();
         assert_eq!(until, until.and(owners.last().copied()));
         let all = BTreeMap::new();
         assert_eq!(replica.lacking(after, until, &all).collect::<Vec<_>>(), prefixes(&owners), "all of the page");

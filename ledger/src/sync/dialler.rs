@@ -18,6 +18,9 @@ use crate::{
 /// Symbols asked for at once are no fewer: they cost little more than the frame around them.
 const SYMBOLS_MIN: usize = 8;
 
+/// The prefix of the line that asks for the decree.
+const DECREE: Prefix = [0; 8];
+
 #[derive(Debug)]
 pub(super) struct Dialler {
     opening: Opening,
@@ -25,6 +28,8 @@ pub(super) struct Dialler {
     /// The difference was found to be empty although the greetings differed. That happens when something arrived in
     /// between; the second time something is wrong that elements don't show, and pages put it right.
     found_nothing: bool,
+    /// The decrees differed, and the newer one was moved.
+    decreed: bool,
     symbols: Option<usize>,
     /// Owners that the other side said it has.
     theirs: Option<u32>,
@@ -51,20 +56,28 @@ struct Work {
     /// What is lacking here.
     wants: BTreeMap<Prefix, What>,
     /// What is lacking there, with what they have of it.
-    sends: VecDeque<(Prefix, Option<Element>)>,
+    sends: VecDeque<Send>,
     /// What comes then.
     then: Then,
 }
 
 #[derive(Clone, Copy, Debug)]
+enum Send {
+    /// What is here of an owner above what they have.
+    Owner(Prefix, Option<Element>),
+    Decree,
+}
+
+#[derive(Clone, Copy, Debug)]
 enum Then {
     End,
+    Greet,
     Turn { after: NodeId },
 }
 
 impl Dialler {
     pub(super) fn new(opening: Opening) -> Self {
-        Self { opening, state: State::AwaitHello, found_nothing: false, symbols: None, theirs: None }
+        Self { opening, state: State::AwaitHello, found_nothing: false, decreed: false, symbols: None, theirs: None }
     }
 
     pub(super) fn symbols(&self) -> Option<usize> {
@@ -98,7 +111,7 @@ impl Dialler {
                 let on = until.is_none_or(|until| after.is_none_or(|after| after < until));
                 let within =
                     |owner: NodeId| after.is_none_or(|after| after < owner) && until.is_none_or(|until| owner <= until);
-                if !on || !rumours.iter().all(|rumour| within(rumour.owner())) {
+                if !on || !rumours.iter().all(|rumour| rumour.owner().is_some_and(within)) {
                     return Err(Offence::Malformed);
                 }
                 (State::Turned { after, until, theirs: Element::told(&rumours) }, rumours)
@@ -117,7 +130,7 @@ impl Dialler {
             State::Peeled(peeler, difference) => self.peeled(replica, peeler, difference),
             State::Turned { after, until, theirs } => {
                 let lacking = replica.lacking(after, until, &theirs);
-                let sends = lacking.map(|prefix| (prefix, theirs.get(&prefix).copied())).collect();
+                let sends = lacking.map(|prefix| Send::Owner(prefix, theirs.get(&prefix).copied())).collect();
                 let then = until.map_or(Then::End, |after| Then::Turn { after });
                 self.work(replica, Work { wants: BTreeMap::new(), sends, then })
             }
@@ -130,7 +143,16 @@ impl Dialler {
         }
     }
 
-    fn greeted(&mut self, replica: &Replica, theirs: (u32, u128), _decree: u64) -> Option<Frame> {
+    fn greeted(&mut self, replica: &Replica, theirs: (u32, u128), decree: u64) -> Option<Frame> {
+        if decree != replica.decree() && !mem::replace(&mut self.decreed, true) {
+            // The decree first: it says what else is to be taken.
+            let (wants, sends) = if decree > replica.decree() {
+                (BTreeMap::from([(DECREE, What::Decree)]), VecDeque::new())
+            } else {
+                (BTreeMap::new(), VecDeque::from([Send::Decree]))
+            };
+            return self.work(replica, Work { wants, sends, then: Then::Greet });
+        }
         let mine = replica.summary();
         if mine == theirs {
             return None;
@@ -152,8 +174,7 @@ impl Dialler {
         self.symbols = Some(peeler.taken());
         if difference == Difference::default() {
             self.found_nothing = true;
-            self.state = State::AwaitHello;
-            return Some(replica.hello());
+            return self.greet(replica);
         }
         let by_prefix = |elements: &[_]| -> BTreeMap<Prefix, Element> {
             elements.iter().map(Element::decode).map(|element| (element.prefix, element)).collect()
@@ -164,7 +185,7 @@ impl Dialler {
             let element = theirs.get(prefix);
             let lack = replica.lack(*prefix, element);
             work.wants.extend(lack.here.map(|what| (*prefix, what)));
-            work.sends.extend(lack.there.map(|_| (*prefix, element.copied())));
+            work.sends.extend(lack.there.map(|_| Send::Owner(*prefix, element.copied())));
         }
         self.work(replica, work)
     }
@@ -177,10 +198,13 @@ impl Dialler {
             return Some(Frame::Want(lines));
         }
         let mut records = Records::default();
-        while let Some((prefix, theirs)) = work.sends.front() {
+        while let Some(send) = work.sends.front() {
             // What they had may have become what is here by now.
-            let lack = replica.lack(*prefix, theirs.as_ref());
-            if lack.there.is_some_and(|what| !replica.tell(*prefix, what, &mut records)) {
+            let (prefix, what) = match send {
+                Send::Owner(prefix, theirs) => (*prefix, replica.lack(*prefix, theirs.as_ref()).there),
+                Send::Decree => (DECREE, Some(What::Decree)),
+            };
+            if what.is_some_and(|what| !replica.tell(prefix, what, &mut records)) {
                 break;
             }
             work.sends.pop_front();
@@ -191,8 +215,15 @@ impl Dialler {
         }
         match work.then {
             Then::Turn { after } => self.turn(Some(after)),
+            Then::Greet => self.greet(replica),
             Then::End => None,
         }
+    }
+
+    /// Begins anew.
+    fn greet(&mut self, replica: &Replica) -> Option<Frame> {
+        self.state = State::AwaitHello;
+        Some(replica.hello())
     }
 
     fn ask(&mut self, peeler: Peeler, count: usize) -> Option<Frame> {
@@ -216,7 +247,11 @@ impl Work {
             // What was promised is gone there by now.
             self.wants.clear();
         }
-        let mut came: Vec<Prefix> = rumours.iter().map(|rumour| rumour.owner().prefix()).collect();
+        let line = |rumour: &Rumour| match rumour.owner() {
+            Some(owner) => owner.prefix(),
+            None => DECREE,
+        };
+        let mut came: Vec<Prefix> = rumours.iter().map(line).collect();
         came.dedup();
         for prefix in came {
             self.wants.remove(&prefix).ok_or(Offence::OutOfTurn)?;

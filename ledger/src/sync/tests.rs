@@ -8,6 +8,7 @@ use crate::{
     frame::{Prefix, SYMBOLS_MAX, What},
     lease::{SignedLease, UnverifiedLease},
     replica::Outcome,
+    rules::Enacted,
     rumour::tell,
     signed::SignedRecord,
     sketch::Symbol,
@@ -32,6 +33,7 @@ fn signed(n: u16, seq: u64, name: &str) -> SignedRecord {
         issued_ms: NOW.unix_ms,
         ttl: Duration::from_secs(60),
         statement: Statement { name: name.into(), ..Statement::default() },
+        credential: None,
     };
     SignedRecord::sign(record, &key).unwrap()
 }
@@ -47,6 +49,7 @@ fn learn(replica: &mut Replica, rumour: Rumour) {
         Rumour::Record(pair) => replica.observe(NOW, pair.0, pair.1, false),
         Rumour::Lease(lease) => replica.renew(NOW, *lease),
         Rumour::Evidence(pair) => replica.accuse(NOW, pair.0, pair.1),
+        Rumour::Decree(decree) => return assert_eq!(replica.enact(NOW, *decree), Enacted::Newer),
     };
     assert!(!matches!(outcome, Outcome::Forged | Outcome::Foreign | Outcome::Refused(_)), "{outcome:?}");
 }
@@ -360,7 +363,7 @@ fn rumours_of_later_versions_are_passed_over() {
     packed.add([vec![9, 9, 9], tell(&known)].into_iter());
     let rumours = decode(&packed).unwrap();
     assert_eq!(rumours.len(), 1);
-    assert_eq!(rumours[0].owner(), known.record().owner);
+    assert_eq!(rumours[0].owner(), Some(known.record().owner));
     let mut broken = Records::default();
     broken.add([tell(&known)[..40].to_vec()].into_iter());
     assert_eq!(decode(&broken).map(drop), Err(Offence::Malformed));
