@@ -20,10 +20,16 @@ use crate::{
 
 /// Neighbours that a node ends up with on average, where a scenario says nothing else.
 pub(crate) const DEGREE: usize = 12;
+/// No node has more than this many thirds of that.
+const DEGREE_THIRDS: usize = 4;
 /// Links in the mesh that a node tops up to, when they get fewer than the second number; the third is the most.
 const MESH: usize = 5;
 const MESH_LOW: usize = 4;
 const MESH_HIGH: usize = 7;
+/// Nodes that are asked whether they have room.
+const TRIES: usize = 8;
+/// How often a node looks after its mesh.
+const HEARTBEAT: Duration = s(1);
 /// How long a cut link still counts as up.
 const CUT_NOTICED: Duration = s(10);
 /// Tries to connect again are at least and at most so far apart; in between, as far as the link has been down.
@@ -33,9 +39,22 @@ const REDIAL_MAX: Duration = s(30);
 /// Something on its way from one node to another.
 pub(crate) enum Parcel {
     Gossip(Arc<Message>),
-    Opened { session: u64, peer: usize, dialled: bool },
-    Frame { session: u64, bytes: Vec<u8> },
-    Closed { session: u64 },
+    /// The node has this one, if that is of interest.
+    Offer(Arc<Message>),
+    /// It is.
+    Wish(Arc<Message>),
+    Opened {
+        session: u64,
+        peer: usize,
+        dialled: bool,
+    },
+    Frame {
+        session: u64,
+        bytes: Vec<u8>,
+    },
+    Closed {
+        session: u64,
+    },
 }
 
 /// Two nodes, the smaller number first.
@@ -79,8 +98,9 @@ pub(crate) enum Side {
 pub(crate) struct Cut(pub Side, pub Side);
 
 pub(crate) struct Network {
-    /// Neighbours that a node looks for when it has fewer.
+    /// Neighbours that a node looks for when it has fewer, and the most that it takes.
     wanted: usize,
+    most: usize,
     links: Vec<Link>,
     /// Of each node its neighbours, and the numbers of the links with them.
     ends: Vec<Vec<(usize, usize)>>,
@@ -88,8 +108,9 @@ pub(crate) struct Network {
     restless: BTreeSet<usize>,
     /// Nodes that lost neighbours.
     lonely: BTreeSet<usize>,
-    /// Nodes whose links changed since their meshes were looked at.
+    /// Nodes whose meshes are to be looked after, and when that is done.
     moved: BTreeSet<usize>,
+    heartbeat: Duration,
     cuts: Vec<Cut>,
     /// Who has nothing to do with whom, until when.
     refused: BTreeMap<Ends, Duration>,
@@ -126,11 +147,13 @@ impl Network {
     pub(crate) fn new(nodes: usize, degree: usize, chance: &mut Chance) -> Self {
         let mut network = Self {
             wanted: (degree / 2).max(2),
+            most: (degree * DEGREE_THIRDS / 3).max(4),
             links: Vec::new(),
             ends: vec![Vec::new(); nodes],
             restless: BTreeSet::new(),
             lonely: BTreeSet::new(),
             moved: BTreeSet::new(),
+            heartbeat: Duration::ZERO,
             cuts: Vec::new(),
             refused: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -145,9 +168,15 @@ impl Network {
         chance.shuffle(&mut ring);
         (0..nodes).for_each(|at| network.join(ring[at], ring[(at + 1) % nodes]));
         for a in 0..nodes {
-            (1..network.wanted).for_each(|_| network.join(a, chance.below(nodes)));
+            (1..network.wanted).for_each(|_| network.look(a, chance));
         }
         network
+    }
+
+    /// Finds one more neighbour, if one is found that has room.
+    fn look(&mut self, a: usize, chance: &mut Chance) {
+        let found = (0..TRIES).map(|_| chance.below(self.ends.len())).find(|b| self.ends[*b].len() < self.most);
+        found.into_iter().for_each(|b| self.join(a, b));
     }
 
     /// Has two nodes look for each other.
@@ -276,8 +305,11 @@ impl Network {
                 (false, false) => {}
             }
         }
-        for node in std::mem::take(&mut self.moved) {
-            self.graft(node, chance);
+        if self.heartbeat <= now {
+            self.heartbeat = now + HEARTBEAT;
+            for node in std::mem::take(&mut self.moved) {
+                self.graft(node, chance);
+            }
         }
         settled
     }
@@ -290,7 +322,7 @@ impl Network {
             if enough || !awake(node) {
                 self.lonely.remove(&node);
             } else {
-                self.join(node, chance.below(self.ends.len()));
+                self.look(node, chance);
             }
         }
     }
@@ -301,6 +333,9 @@ impl Network {
         if inside.len() < MESH_LOW {
             others.retain(|other| self.mesh(*other).0.len() < MESH_HIGH);
             chance.shuffle(&mut others);
+            if others.len() < MESH_LOW - inside.len() {
+                self.moved.insert(node);
+            }
             for other in others.into_iter().take(MESH - inside.len()) {
                 let link = self.link(node, other).expect("a neighbour has a link");
                 self.links[link].meshed = true;

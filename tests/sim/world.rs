@@ -30,6 +30,10 @@ const ARCHIVE: usize = 256;
 const REFUSED_FOR: Duration = s(600);
 /// How often a node writes its snapshot, where a scenario looks at disks.
 const SAVE: Duration = s(10);
+/// Gossip's heartbeat, with which a message is offered to so many neighbours outside of the mesh, and bytes of an id.
+const HEARTBEAT: Duration = s(1);
+const OFFERED_TO: usize = 3;
+const ID: usize = 16;
 /// Up to so many nodes, what must always hold is tried after every step, and all owners are looked at; in larger worlds
 /// with every tick, and only some owners.
 const SMALL: usize = 64;
@@ -51,6 +55,12 @@ pub(crate) enum Event {
         node: usize,
         life: u32,
         input: Input,
+    },
+    /// A heartbeat of gossip, for one message.
+    Offer {
+        node: usize,
+        life: u32,
+        message: Arc<Message>,
     },
     /// The lease of a guest is due.
     Renew(usize),
@@ -259,13 +269,18 @@ impl World {
             }
             Event::Wake { node, life } if self.nodes[node].life == life => self.wake(node),
             Event::Late { node, life, input } if self.nodes[node].life == life => self.give(node, input),
+            Event::Offer { node, life, message }
+                if self.nodes[node].life == life && self.nodes[node].answers(self.now) =>
+            {
+                self.offer(node, &message);
+            }
             Event::Parcel { to, life, from, parcel } if self.nodes[to].life == life => {
                 if let Some(until) = self.nodes[to].paused(self.now) {
                     return self.queue.push(until, Event::Parcel { to, life, from, parcel });
                 }
                 self.arrive(to, from, parcel);
             }
-            Event::Wake { .. } | Event::Late { .. } | Event::Parcel { .. } => {}
+            Event::Wake { .. } | Event::Late { .. } | Event::Offer { .. } | Event::Parcel { .. } => {}
         }
     }
 }
@@ -545,12 +560,36 @@ impl World {
         if self.archive.len() < ARCHIVE {
             self.archive.push(Arc::clone(message));
         }
-        let (mesh, others) = self.network.mesh(node);
-        self.costs.offer(node, &others);
+        let mesh = self.network.mesh(node).0;
+        self.offer_soon(node, message);
         for peer in mesh {
             if Some(peer) != from {
                 self.pass_on(node, peer, message);
             }
+        }
+    }
+
+    /// With the next heartbeat, a message is offered to some neighbours that it was not sent to.
+    fn offer_soon(&mut self, node: usize, message: &Arc<Message>) {
+        let at = self.now + self.chance.between(&(Duration::ZERO..HEARTBEAT));
+        let life = self.nodes[node].life;
+        self.queue.push(at, Event::Offer { node, life, message: Arc::clone(message) });
+    }
+
+    fn offer(&mut self, node: usize, message: &Arc<Message>) {
+        let mut others = self.network.mesh(node).1;
+        self.chance.shuffle(&mut others);
+        for peer in others.into_iter().take(OFFERED_TO) {
+            self.costs.offer(node, peer);
+            self.lossy(node, peer, ID, Parcel::Offer(Arc::clone(message)));
+        }
+    }
+
+    /// Sends what may be lost.
+    fn lossy(&mut self, from: usize, to: usize, bytes: usize, parcel: Parcel) {
+        if !self.chance.hits(self.scenario.loss) {
+            let at = self.leaves(from, bytes) + self.chance.between(&self.scenario.delay.clone());
+            self.dispatch(at, from, to, parcel);
         }
     }
 
@@ -559,10 +598,7 @@ impl World {
         let copies = if self.chance.hits(self.scenario.duplicate) { 2 } else { 1 };
         for _ in 0..copies {
             self.costs.gossip(from, to, message.bytes.len());
-            if !self.chance.hits(self.scenario.loss) {
-                let at = self.leaves(from, message.bytes.len()) + self.chance.between(&self.scenario.delay.clone());
-                self.dispatch(at, from, to, Parcel::Gossip(Arc::clone(message)));
-            }
+            self.lossy(from, to, message.bytes.len(), Parcel::Gossip(Arc::clone(message)));
         }
     }
 
@@ -632,7 +668,14 @@ impl World {
         match parcel {
             Parcel::Opened { session, .. } | Parcel::Frame { session, .. } | Parcel::Closed { session }
                 if self.network.other_end(session, from) != Some(to) => {}
-            Parcel::Gossip(_) if !carried => {}
+            Parcel::Gossip(_) | Parcel::Offer(_) | Parcel::Wish(_) if !carried => {}
+            Parcel::Offer(message) => {
+                if !self.nodes[to].has_seen(&message) {
+                    self.costs.offer(to, from);
+                    self.lossy(to, from, ID, Parcel::Wish(message));
+                }
+            }
+            Parcel::Wish(message) => self.pass_on(to, from, &message),
             Parcel::Gossip(message) => {
                 if self.nodes[to].ledger.is_some() && self.nodes[to].sees(self.now, &message) {
                     let ticket = self.ticket(from, Arc::clone(&message));
