@@ -14,13 +14,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Account, Command,
+    Account, Command, Edict,
     conduct::Conduct,
     session::{self, Event},
 };
 use crate::{
     identity::{Identity, StateDir},
-    ledger::{self, Input, Ledger, Moment, NodeId, Offence, Output, Verdict, View},
+    ledger::{self, Credential, Input, Ledger, Moment, NodeId, Offence, Output, SignedDecree, Verdict, View},
     net::{Acceptance, Frame, Inbound, Net, Peers, Receipt, SYNC, Stream, peer_of},
 };
 
@@ -50,6 +50,7 @@ pub(super) struct Actor {
     state: Arc<StateDir>,
     net: Net,
     views: watch::Sender<Arc<View>>,
+    edicts: watch::Sender<Option<Edict>>,
     commands: mpsc::Receiver<Command>,
     frames: mpsc::Receiver<Frame>,
     syncs: mpsc::Receiver<Inbound>,
@@ -72,6 +73,13 @@ pub(super) struct Actor {
     cancel: CancellationToken,
 }
 
+/// What the task tells.
+pub(super) struct Outlets {
+    pub(super) views: watch::Receiver<Arc<View>>,
+    pub(super) account: watch::Receiver<Arc<Account>>,
+    pub(super) edicts: watch::Receiver<Option<Edict>>,
+}
+
 /// A stream that the ledger asked for; none where it could not be opened.
 struct Opened {
     peer: NodeId,
@@ -86,16 +94,19 @@ impl Actor {
     pub(super) fn new(
         config: ledger::Config,
         identity: &Identity,
+        credential: Option<Credential>,
         state: Arc<StateDir>,
         net: Net,
         frames: mpsc::Receiver<Frame>,
         syncs: mpsc::Receiver<Inbound>,
         commands: mpsc::Receiver<Command>,
         cancel: CancellationToken,
-    ) -> (Self, watch::Receiver<Arc<View>>, watch::Receiver<Arc<Account>>) {
+    ) -> (Self, Outlets) {
         let started = Instant::now();
-        let ledger = Ledger::new(config, identity.signing_key(), state.load_seq(), moment(started), rand::random());
+        let mut ledger = Ledger::new(config, identity.signing_key(), state.load_seq(), moment(started), rand::random());
+        credential.into_iter().for_each(|credential| ledger.show(credential));
         let (views, seen) = watch::channel(ledger.view());
+        let (edicts, edicts_seen) = watch::channel(None);
         let (account, account_seen) = watch::channel(Arc::default());
         let (events_in, events) = mpsc::channel(EVENTS);
         let (opened_in, opened) = mpsc::channel(SESSIONS);
@@ -105,6 +116,7 @@ impl Actor {
             state,
             net,
             views,
+            edicts,
             commands,
             frames,
             syncs,
@@ -125,7 +137,7 @@ impl Actor {
             disk_told: None,
             cancel,
         };
-        (actor, seen, account_seen)
+        (actor, Outlets { views: seen, account: account_seen, edicts: edicts_seen })
     }
 
     pub(super) async fn run(mut self) {
@@ -137,8 +149,13 @@ impl Actor {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
-                Some(Command::Publish(statement, told)) = self.commands.recv() => {
-                    self.handle(Input::Publish(statement));
+                Some(command) = self.commands.recv() => {
+                    let (input, told) = match command {
+                        Command::Publish(statement, told) => (Input::Publish(statement), told),
+                        Command::Decree(decree, told) => (Input::Decree(decree), told),
+                        Command::Generation(generation, told) => (Input::Generation(generation), told),
+                    };
+                    self.handle(input);
                     done = Some(told);
                 }
                 Ok(()) = peers.changed() => {
@@ -276,7 +293,7 @@ impl Actor {
                     self.conduct.offended(Instant::now(), peer, offence);
                     self.account_is_old = true;
                 }
-                Output::Decree(decree) => tracing::info!(number = decree.decree().number, "decree in force"),
+                Output::Decree(decree) => self.tell_decree(decree),
                 Output::Expel { peer, offence } => {
                     tracing::warn!(peer = peer.short(), %offence, "peer expelled");
                     self.net.disconnect(peer).await;
@@ -321,6 +338,11 @@ impl Actor {
             self.disk_told = Some(Instant::now());
             tracing::error!(error, "sequence number not written; going on without");
         }
+    }
+
+    fn tell_decree(&self, decree: SignedDecree) {
+        let grace_ends = self.ledger.grace_ends().map(|at| self.started + at);
+        self.edicts.send_replace(Some(Edict { decree, grace_ends }));
     }
 
     async fn judge(&mut self, ticket: u64, verdict: Verdict) {

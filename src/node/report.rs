@@ -79,16 +79,14 @@ impl Source for Shared {
         let member = |(node, entry): (&NodeId, &Entry)| api::Member {
             node: node.to_string(),
             name: entry.record.statement.name.clone(),
-            // TODO: the serial of the credential in the record.
-            invitation: None,
+            invitation: entry.record.credential.as_ref().map(|credential| credential.invitation().serial.to_string()),
         };
         api::Issued {
             network: self.network.clone(),
             network_id: api::hex(&self.network_id.0),
             issuer: self.issuer.map(|issuer| api::hex(issuer.as_bytes())),
             node: self.net.node().to_string(),
-            // TODO: the decree that the ledger holds.
-            decree: None,
+            decree: self.gossip.edicts().borrow().as_ref().map(|edict| api::InForce::of(&edict.decree)),
             members: view.nodes.iter().map(member).collect(),
         }
     }
@@ -100,9 +98,15 @@ impl Source for Shared {
             if decree.decree().network != self.network_id {
                 return Err(api::Declined::Elsewhere);
             }
-            let _decree = decree.verify(&issuer).map_err(|_| api::Declined::Forged)?;
-            // TODO: hand it to the ledger, which says whether a later one is in force.
-            Err(api::Declined::Unavailable)
+            let verified = decree.clone().verify(&issuer).map_err(|_| api::Declined::Forged)?;
+            self.gossip.decree(decree).await;
+            let edicts = self.gossip.edicts();
+            let in_force = edicts.borrow().as_ref().map(|edict| edict.decree.rank());
+            match in_force {
+                Some(rank) if rank == verified.rank() => Ok(verified.decree().number),
+                Some((number, _)) => Err(api::Declined::Outdated { number }),
+                None => Err(api::Declined::Unavailable),
+            }
         })
     }
 }
