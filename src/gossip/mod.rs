@@ -7,19 +7,17 @@
 //! **Invariant.** Outputs are executed in order; a sequence number is on disk before the record that bears it is sent.
 
 mod actor;
-mod conduct;
+mod expulsions;
 mod session;
 
 use std::{collections::BTreeMap, sync::Arc};
-
-pub use conduct::Sheet;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     identity::{Identity, StateDir},
-    ledger::{self, NodeId, Statement, View},
+    ledger::{self, NodeId, Offence, Statement, View},
     net::{Frame, Inbound, Net},
 };
 
@@ -39,8 +37,10 @@ pub struct Gossip {
 pub struct Account {
     /// How often what happened.
     pub counters: ledger::Counters,
-    /// Members that broke a rule, for as long as it is remembered.
-    pub conduct: BTreeMap<NodeId, Sheet>,
+    /// How often which member broke which rule.
+    pub offences: BTreeMap<NodeId, BTreeMap<Offence, u64>>,
+    /// How often a member was expelled.
+    pub expulsions: BTreeMap<NodeId, u32>,
 }
 
 #[derive(Debug)]

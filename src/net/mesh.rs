@@ -27,13 +27,9 @@ use crate::ledger::RUMOUR_MAX;
 /// The number is that of the form of messages; the library's own name stands for one with the publisher's signature.
 const PROTOCOL: &str = "/p2p-fed/gossip/1";
 
-/// The largest payload: a decree.
-const PAYLOAD_MAX: usize = 48 * 1024 + 1;
-const _: () = assert!(RUMOUR_MAX <= PAYLOAD_MAX);
-
 /// The largest frame. The library compares it with what was read, in which up to 8 KiB of the next frame may be; the rest
 /// is for the topic and the frame's own fields.
-const FRAME_MAX: usize = PAYLOAD_MAX + 8 * 1024 + 1024;
+const FRAME_MAX: usize = RUMOUR_MAX + 8 * 1024 + 1024;
 
 /// Peers in the mesh of a topic: at least, wanted, at most. A change costs a node so many times its rumour, less the one
 /// from whom it came; with four, a random graph of a thousand nodes holds together and news crosses it in five hops.
