@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Account, Command, Edict,
-    conduct::Conduct,
+    expulsions::Expulsions,
     session::{self, Event},
 };
 use crate::{
@@ -63,7 +63,7 @@ pub(super) struct Actor {
     tickets: HashMap<u64, Receipt>,
     ticket_count: u64,
     known: BTreeMap<NodeId, u64>,
-    conduct: Conduct,
+    expulsions: Expulsions,
     account: watch::Sender<Arc<Account>>,
     account_told: Instant,
     /// Something happened since.
@@ -129,7 +129,7 @@ impl Actor {
             tickets: HashMap::new(),
             ticket_count: 0,
             known: BTreeMap::new(),
-            conduct: Conduct::default(),
+            expulsions: Expulsions::default(),
             account,
             account_told: started,
             account_is_old: false,
@@ -290,14 +290,9 @@ impl Actor {
                 }
                 Output::Misbehaved { peer, offence } => {
                     tracing::warn!(peer = peer.short(), %offence, "peer misbehaved");
-                    self.conduct.offended(Instant::now(), peer, offence);
-                    self.account_is_old = true;
                 }
                 Output::Decree(decree) => self.tell_decree(decree),
-                Output::Expel { peer, offence } => {
-                    tracing::warn!(peer = peer.short(), %offence, "peer expelled");
-                    self.net.disconnect(peer).await;
-                }
+                Output::Expel { peer, offence } => self.expel(peer, offence).await,
                 Output::Refused(error) => tracing::error!(%error, "own record refused"),
                 Output::KeyShared => tracing::error!(
                     "another node uses this node's identity: give each process its own --identity or --state-dir"
@@ -307,10 +302,8 @@ impl Actor {
     }
 
     /// Parts with a peer that went too far, for a while.
-    #[expect(dead_code, reason = "for `Output::Expel { peer, offence }`, which the ledger does not say yet")]
     async fn expel(&mut self, peer: NodeId, offence: Offence) {
-        let length = self.conduct.expelled(Instant::now(), peer);
-        self.account_is_old = true;
+        let length = self.expulsions.expel(Instant::now(), peer);
         self.net.bar(peer, length, offence.to_string()).await;
     }
 
@@ -320,7 +313,8 @@ impl Actor {
         if self.account_is_old && self.account_told.elapsed() >= ACCOUNT_EVERY {
             self.account_told = Instant::now();
             self.account_is_old = false;
-            self.account.send_replace(Arc::new(Account { counters, conduct: self.conduct.sheets().clone() }));
+            let offences = self.ledger.offences().map(|(member, counts)| (member, counts.clone())).collect();
+            self.account.send_replace(Arc::new(Account { counters, offences, expulsions: self.expulsions.times() }));
         }
     }
 

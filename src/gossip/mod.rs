@@ -7,19 +7,17 @@
 //! **Invariant.** Outputs are executed in order; a sequence number is on disk before the record that bears it is sent.
 
 mod actor;
-mod conduct;
+mod expulsions;
 mod session;
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
-
-pub use conduct::Sheet;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     identity::{Identity, StateDir},
-    ledger::{self, Credential, NodeId, SignedDecree, Statement, UnverifiedDecree, View},
+    ledger::{self, Credential, NodeId, Offence, SignedDecree, Statement, UnverifiedDecree, View},
     net::{Frame, Inbound, Net},
 };
 
@@ -49,8 +47,10 @@ pub struct Edict {
 pub struct Account {
     /// How often what happened.
     pub counters: ledger::Counters,
-    /// Members that broke a rule, for as long as it is remembered.
-    pub conduct: BTreeMap<NodeId, Sheet>,
+    /// How often which member broke which rule.
+    pub offences: BTreeMap<NodeId, BTreeMap<Offence, u64>>,
+    /// How often a member was expelled.
+    pub expulsions: BTreeMap<NodeId, u32>,
 }
 
 #[derive(Debug)]
