@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand};
 use p2p_fed::{config::LogSettings, telemetry::Format};
 
 use crate::{
-    ask::AskFlags, completions::Completions, demo::Demo, exit::Failure, expose::Expose, man::Manual, output, run::Run,
-    serve::Serve, token::TokenCommand, token_source::Masked, version::Version,
+    ask::AskFlags, ban::Ban, completions::Completions, demo::Demo, exit::Failure, expose::Expose, man::Manual, output,
+    run::Run, serve::Serve, token::TokenCommand, token_source::Masked, version::Version,
 };
 
 /// A federated, load-balancing tunnel proxy for machines that share one token.
@@ -39,6 +39,7 @@ pub(crate) struct LogFlags {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Token(TokenCommand),
+    Ban(Ban),
     Expose(Box<Expose>),
     Serve(Box<Serve>),
     Run(Box<Run>),
@@ -80,6 +81,7 @@ impl Cli {
     /// The token, if it is among the arguments.
     pub(crate) fn token_argument(&self) -> Option<&Masked> {
         match &self.command {
+            Command::Token(token) => token.token_argument(),
             Command::Expose(expose) => expose.node.token.token.as_ref(),
             Command::Serve(serve) => serve.node.token.token.as_ref(),
             Command::Run(run) => run.node.token.token.as_ref(),

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 
 use crate::{
     cli::LogFlags,
-    descriptors,
+    clock, descriptors,
     exit::Failure,
     node_flags::NodeFlags,
     output::{self, Output},
@@ -54,7 +54,8 @@ pub(crate) async fn run(role: &impl Role, log: &LogFlags) -> Result<(), Failure>
     // Flags are among the settings already, but a token that is a flag or a variable goes before the configuration's file.
     let configured = settings.token_file.as_deref().filter(|_| flags.token.token_file.is_none());
     let token = token_source::find(&flags.token, configured)?;
-    for weakness in token.describe().warnings {
+    token.check_expiry(clock::unix_s()).map_err(Failure::usage)?;
+    for weakness in token.weaknesses() {
         tracing::warn!(weakness, "token is weak");
     }
 

@@ -8,12 +8,16 @@
 //! to do next, and an exit code ([`exit`]).
 
 mod ask;
+mod ban;
 mod cli;
+mod clock;
 mod completions;
+mod decree;
 mod demo;
 mod descriptors;
 mod exit;
 mod expose;
+mod issuer;
 mod ledger;
 mod lifetime;
 mod man;
@@ -52,6 +56,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
     let log = cli.log;
     match cli.command {
         Command::Token(token) => token.perform(&log.settings()),
+        Command::Ban(ban) => wait(ban.perform(&log)),
         Command::Expose(expose) => wait(lifetime::run(&*expose, &log)),
         Command::Serve(serve) => wait(lifetime::run(&*serve, &log)),
         Command::Run(run) => wait(lifetime::run(&*run, &log)),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    NetworkId,
+    IssuerKey, NetworkId,
     record::{TTL_MAX, TTL_MIN},
 };
 
@@ -12,12 +12,15 @@ use crate::{
 pub struct Config {
     /// The network; records of others are refused.
     pub network: NetworkId,
-    /// The token's generation; records of others are ignored.
+    /// The token's generation; records of others are ignored, until a decree begins a new one.
     pub generation: u32,
-    /// How long this node's record counts as fresh at the others after the last one arrived. 60 s to 1 h, whole
-    /// seconds; 240 s. Longer survives longer partitions, shorter hides a node that died silently sooner.
+    /// Who says what nodes may do. None in an open network: whoever holds the token may do everything.
+    pub issuer: Option<IssuerKey>,
+    /// How long this node's record counts as fresh at the others after the last word of it arrived. 60 s to 1 h, whole
+    /// seconds; 420 s. Longer survives longer partitions, shorter hides a node that died silently sooner. In a network of
+    /// more than 1200 nodes it is longer: see [`pace`](Self::pace).
     pub ttl: Duration,
-    /// How often this node signs its record anew, ± 20 %. 15 s to a third of `ttl`, so that two may be lost; 60 s.
+    /// How often this node renews its record, ± 20 %. 15 s to a third of `ttl`, so that two may be lost; 120 s.
     pub renew_interval: Duration,
     /// How often this node compares ledgers with one connected peer picked at random, ± 20 %. 1 s to 1 min; 5 s.
     /// Shorter repairs losses sooner and costs more when idle.
@@ -56,6 +59,11 @@ const RENEW_MIN: Duration = Duration::from_secs(15);
 const SYNC_MIN: Duration = Duration::from_secs(1);
 /// Longest interval of syncs: renewals travel by sync, and have to cross the network several times within a TTL.
 const SYNC_MAX: Duration = Duration::from_secs(60);
+/// How much slower each owner in the ledger makes everybody renew: ten renewals a second in all, whatever their number,
+/// which every node has to receive.
+const RENEW_PER_OWNER: Duration = Duration::from_millis(100);
+/// What a record outlives three renewals by.
+const TTL_RESERVE: Duration = Duration::from_secs(60);
 /// Longest time that a silent node stays in sight, and longest tolerance of dates.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -65,8 +73,9 @@ impl Config {
         Self {
             network,
             generation,
-            ttl: Duration::from_secs(240),
-            renew_interval: Duration::from_secs(60),
+            issuer: None,
+            ttl: Duration::from_secs(420),
+            renew_interval: Duration::from_secs(120),
             sync_interval: Duration::from_secs(5),
             forget_after: Duration::from_secs(10 * 60),
             issued_ahead_max: DAY,
@@ -98,6 +107,16 @@ impl Config {
         }
     }
 
+    /// How often to renew, and how long a record counts as fresh, in a ledger of so many owners: a tenth of a second for
+    /// each owner, and three times that with a minute to spare, where the settings are less.
+    pub fn pace(&self, owners: usize) -> (Duration, Duration) {
+        let slowest = (TTL_MAX - TTL_RESERVE) / 3;
+        let owners = u32::try_from(owners).unwrap_or(u32::MAX);
+        let renew = self.renew_interval.max(RENEW_PER_OWNER.saturating_mul(owners).min(slowest));
+        let needed = if renew > self.renew_interval { renew * 3 + TTL_RESERVE } else { Duration::ZERO };
+        (renew, self.ttl.max(needed))
+    }
+
     /// The nearest settings that are within their bounds.
     pub(crate) fn clamped(mut self) -> Self {
         self.ttl = Duration::from_secs(self.ttl.clamp(TTL_MIN, TTL_MAX).as_secs());
@@ -125,10 +144,23 @@ mod tests {
     }
 
     #[test]
+    fn a_large_network_renews_more_slowly_and_never_too_late() {
+        let usual = Config::new(NetworkId([0; 16]), 0);
+        let pace = |owners| (usual.pace(owners).0.as_secs(), usual.pace(owners).1.as_secs());
+        assert_eq!(pace(0), (120, 420));
+        assert_eq!(pace(1200), (120, 420));
+        assert_eq!(pace(2000), (200, 660));
+        assert_eq!(pace(10_000), (1000, 3060));
+        assert_eq!(pace(1_000_000), (1180, 3600));
+        let still = Config { ttl: TTL_MAX, renew_interval: Duration::from_secs(1200), ..usual };
+        assert_eq!(still.pace(20_000), (Duration::from_secs(1200), TTL_MAX));
+    }
+
+    #[test]
     fn what_is_out_of_bounds_is_named_and_clamped() {
         let usual = Config::new(NetworkId([0; 16]), 0);
-        let quick = Config { renew_interval: Duration::from_secs(100), ..usual };
-        assert_eq!(quick.check().unwrap_err().to_string(), "renew_interval is 100s, not 15s to 80s");
+        let quick = Config { renew_interval: Duration::from_secs(200), ..usual };
+        assert_eq!(quick.check().unwrap_err().to_string(), "renew_interval is 200s, not 15s to 140s");
         assert_eq!(quick.clamped().check(), Ok(()));
         let fraction = Config { ttl: Duration::from_millis(60_500), ..usual };
         assert!(fraction.check().is_err());

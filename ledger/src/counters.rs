@@ -21,9 +21,23 @@ pub struct Counters {
     pub refused_sequence: u64,
     /// Records not taken: the ledger is full.
     pub refused_full: u64,
+    /// Leases not taken: their record is not held.
+    pub refused_unfounded: u64,
+    /// Records not taken: without a credential of the network's issuer.
+    pub refused_credential: u64,
+    /// Records not taken: they offer more than their credential grants.
+    pub refused_role: u64,
+    /// Records not taken: the issuer banned their owner.
+    pub refused_banned: u64,
+    /// Records not taken: the issuer revoked their owner's invitation.
+    pub refused_revoked: u64,
+    /// Records not taken: their owner's credential has expired.
+    pub refused_expired: u64,
+    /// Decrees of the issuer put in force.
+    pub decrees: u64,
     /// Own records published because the statement changed.
     pub published: u64,
-    /// Own records signed anew because the old one was getting old.
+    /// Times that the own record was renewed because it still holds.
     pub renewed: u64,
     /// Own records met that were not older than the newest.
     pub echoes: u64,
@@ -43,4 +57,6 @@ pub struct Counters {
     pub retold: u64,
     /// Offences of peers.
     pub offences: u64,
+    /// Peers expelled for their offences.
+    pub expelled: u64,
 }

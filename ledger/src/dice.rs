@@ -14,12 +14,19 @@ impl Dice {
         Self(seed)
     }
 
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+
+    /// A part of one: more than 0, at most 1, in steps of 2^-53.
+    pub(crate) fn part(&mut self) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+        let steps = ((self.next() >> 11) + 1) as f64;
+        steps / (1_u64 << 53) as f64
     }
 
     /// A duration from zero to `max`, `max` excluded unless it is zero.

@@ -2,13 +2,17 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::{NodeId, Statement, StatementError, View};
+use crate::{NodeId, SignedDecree, Statement, StatementError, UnverifiedDecree, View};
 
 /// Something that happened outside.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// This node has this to say from now on. The same statement again produces nothing.
     Publish(Statement),
+    /// The issuer, at this node, decided something. Put in force and told the others if it is newer than what is known.
+    Decree(Box<UnverifiedDecree>),
+    /// This node has the secret of this generation: its record belongs to it from now on.
+    Generation(u32),
     /// A gossip message; [`Output::Judge`] with the same ticket says what is to become of it.
     Gossip {
         /// The driver's name for the message.
@@ -82,11 +86,21 @@ pub enum Output {
     },
     /// The ledger changed.
     View(Arc<View>),
+    /// This decree of the network's issuer is in force now: lock out whom it bans, and look for the secret of a new
+    /// generation in it.
+    Decree(SignedDecree),
     /// A peer broke the rules. What follows from it is up to the driver.
     Misbehaved {
         /// The peer.
         peer: NodeId,
         /// What it did.
+        offence: Offence,
+    },
+    /// A peer broke the rules too often: close its connections, and take none of it for a while.
+    Expel {
+        /// The peer.
+        peer: NodeId,
+        /// What it did last.
         offence: Offence,
     },
     /// A statement was not published: it would not fit. The one before stays.
@@ -119,7 +133,7 @@ pub enum Offence {
     Foreign,
     /// It passed on more gossip than [`Config::sender_rate`](crate::Config::sender_rate) allows. Said once per burst.
     Flood,
-    /// It sent a frame that had no place in the session.
+    /// It sent a frame that had no place in the session, or by gossip what only a sync may carry.
     OutOfTurn,
     /// It opened too many sessions, or sent too much in one.
     Excess,

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
     time::Duration,
 };
 
@@ -50,6 +51,16 @@ impl Floors {
     /// The highest number of the owner that is refused.
     pub(crate) fn get(&self, owner: &NodeId) -> Option<u64> {
         self.floors.get(owner).map(|floor| floor.seq)
+    }
+
+    /// All of them: owner, number, until when it stays.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, u64, Duration)> {
+        self.floors.iter().map(|(owner, floor)| (*owner, floor.seq, floor.until))
+    }
+
+    /// The highest numbers of these owners that are refused.
+    pub(crate) fn range(&self, owners: RangeInclusive<NodeId>) -> impl Iterator<Item = u64> {
+        self.floors.range(owners).map(|(_, floor)| floor.seq)
     }
 
     /// Lets go what is due.

@@ -5,10 +5,12 @@
 //! nothing outside: the same inputs give the same outputs, byte for byte.
 //!
 //! **Changes** are pushed at once: the owner signs, persists the number, broadcasts; each node that finds the record
-//! valid and new lets gossip pass it on. **Renewals** say nothing new, so they are not pushed; they travel with the
+//! valid and new lets gossip pass it on. **Leases** say nothing new, so they are not pushed; they travel with the
 //! sync. **Sync** repairs what gossip lost. A change first learnt by sync is broadcast once, so that after a partition
 //! one session tells a whole side; a node that just started keeps quiet until its first sync is done, because to it
 //! everything is new.
+//!
+//! A node that just started lets one peer at a time bring it the bulk of the ledger, and declines that of all others.
 //!
 //! **Invariants.** A node writes only its own record; for each owner the number held never decreases. `Persist` comes
 //! before the `Broadcast` it belongs to. [`View::revision`] only grows.
@@ -25,18 +27,27 @@ use std::{
 use ed25519_dalek::SigningKey;
 
 use crate::{
-    Config, Counters, Input, Moment, NodeId, Offence, Output, SignedRecord, Statement, Verdict, View, WireError,
+    Config, Counters, Credential, Input, Moment, NodeId, Offence, Output, SignedDecree, SignedRecord, Statement,
+    UnverifiedDecree, Verdict, View, WireError,
     bucket::Bucket,
+    conduct::Conduct,
     dice::Dice,
-    own::{Echo, Own},
+    frame::Frame,
+    own::{Echo, Own, Spoken},
     peers::{Leave, Peers},
-    replica::{Outcome, Refusal, Replica},
-    rumour::{RUMOUR_MAX, Rumour, tell},
-    sync::{Reaction, Session},
+    replica::{Outcome, Refusal, Replica, Restored},
+    rules::Enacted,
+    rumour::{RUMOUR_MAX, Rumour, tell, tell_decree},
+    sync::{Opening, Session},
 };
 
-/// Sessions at once: each has at most two frames in memory, so 8 MiB in all.
+/// Sessions at once. Each has at most two frames in memory and 48 bytes for each owner, so 8 MiB in all and 3 KiB for each
+/// owner.
 const SESSIONS_MAX: usize = 64;
+/// While a peer said something within this time, it may be left to bring the bulk of the ledger alone.
+const LIVELY: Duration = Duration::from_secs(2);
+/// Symbols that a sync asks for first, before any told how many are usual.
+const SYMBOLS_AT_FIRST: usize = 8;
 /// Records learnt by sync that are told on: 20 a second, and a hundred at once, which is well within what peers let
 /// one sender pass on. The rest is left to further syncs.
 const RETELL: Bucket = Bucket::new(Duration::from_millis(50), 100);
@@ -48,15 +59,16 @@ pub struct Ledger {
     own: Own,
     replica: Replica,
     peers: Peers,
+    conduct: Conduct,
     sessions: BTreeMap<u64, Session>,
+    /// Symbols that the last syncs took, on average.
+    usual_symbols: usize,
     retell: Bucket,
     /// A sync was completed since the start.
     synced: bool,
     dice: Dice,
     outputs: VecDeque<Output>,
     view: Arc<View>,
-    /// Something changed since `view` was made.
-    changed: bool,
     counters: Counters,
 }
 
@@ -76,7 +88,7 @@ impl Ledger {
     /// of peers.
     pub fn new(config: Config, key: SigningKey, persisted_seq: Option<u64>, now: Moment, seed: u64) -> Self {
         let config = config.clamped();
-        let own = Own::new(key, persisted_seq, now.unix_ms);
+        let own = Own::new(key, config.generation, persisted_seq, now.unix_ms);
         let me = own.id();
         Self {
             config,
@@ -84,21 +96,33 @@ impl Ledger {
             own,
             replica: Replica::new(config, me),
             peers: Peers::new(&config, me),
+            conduct: Conduct::default(),
             sessions: BTreeMap::new(),
+            usual_symbols: SYMBOLS_AT_FIRST,
             retell: RETELL,
             synced: false,
             dice: Dice::new(seed),
             outputs: VecDeque::new(),
             view: Arc::default(),
-            changed: false,
             counters: Counters::default(),
         }
+    }
+
+    /// Shows this credential in the node's records. To be said before the first input, in a network with an issuer.
+    pub fn show(&mut self, credential: Credential) {
+        self.own.show(credential);
     }
 
     /// Takes in what happened. Outputs are to be taken out before the next call: that bounds their number.
     pub fn handle(&mut self, now: Moment, input: Input) {
         match input {
             Input::Publish(statement) => self.publish(statement),
+            Input::Decree(decree) => {
+                if self.enact(now, *decree) == Outcome::Enacted {
+                    self.outputs.extend(self.replica.rules.decree().map(tell_decree).map(Output::Broadcast));
+                }
+            }
+            Input::Generation(generation) => self.own.move_to(generation),
             Input::Gossip { ticket, from, bytes } => {
                 let verdict = self.hear(now, from, &bytes);
                 self.outputs.push_back(Output::Judge { ticket, verdict });
@@ -118,7 +142,8 @@ impl Ledger {
 
     /// Does what is due. To be called when [`poll_timeout`](Self::poll_timeout) has come; earlier calls do no harm.
     pub fn handle_timeout(&mut self, now: Moment) {
-        self.changed |= self.replica.expire(now.mono);
+        self.replica.end_grace(now);
+        self.replica.expire(now.mono);
         self.speak(now);
         self.end_stalled(now.mono);
         for peer in self.peers.due(now.mono, &mut self.dice) {
@@ -129,7 +154,7 @@ impl Ledger {
     /// The next thing to be done outside. A changed view comes last.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front().or_else(|| {
-            std::mem::take(&mut self.changed).then(|| {
+            self.replica.take_changed().then(|| {
                 self.view = Arc::new(View { revision: self.view.revision + 1, nodes: self.replica.entries() });
                 Output::View(Arc::clone(&self.view))
             })
@@ -138,8 +163,31 @@ impl Ledger {
 
     /// When to call [`handle_timeout`](Self::handle_timeout), as [`Moment::mono`].
     pub fn poll_timeout(&self) -> Option<Duration> {
-        let stalled = self.sessions.values().map(|session| session.deadline).min();
+        let stalled = self.sessions.values().map(Session::deadline).min();
         [self.replica.deadline(), self.own.deadline(), self.peers.deadline(), stalled].into_iter().flatten().min()
+    }
+}
+
+// === impl Ledger: over a restart ===
+
+impl Ledger {
+    /// What is worth keeping for [`restore`](Self::restore), as items of at most [`FRAME_MAX`](crate::FRAME_MAX) bytes. Each
+    /// stands for itself: one that is lost costs no other.
+    pub fn snapshot(&self, now: Moment) -> impl Iterator<Item = Vec<u8>> {
+        self.replica.snapshot(now)
+    }
+
+    /// Takes back an item of a [`snapshot`](Self::snapshot); to be done before the first input. `false`: it was of no use,
+    /// because it is damaged, of another network, or outdated.
+    pub fn restore(&mut self, now: Moment, item: &[u8]) -> bool {
+        match self.replica.restore(now, item) {
+            Restored::Other => true,
+            Restored::Own { number } => {
+                self.own.resume(number);
+                true
+            }
+            Restored::Nothing => false,
+        }
     }
 }
 
@@ -171,9 +219,29 @@ impl Ledger {
         self.replica.summary()
     }
 
+    /// The decree in force.
+    pub fn decree(&self) -> Option<&SignedDecree> {
+        self.replica.rules.decree()
+    }
+
+    /// When records of the generation before the newest stop counting, as [`Moment::mono`].
+    pub fn grace_ends(&self) -> Option<Duration> {
+        self.replica.rules.grace_ends()
+    }
+
     /// The signed record held of a node.
     pub fn record(&self, owner: &NodeId) -> Option<&SignedRecord> {
         self.replica.get(owner)
+    }
+
+    /// The number of the newest word of a node: its record's, or that of the lease which renewed it.
+    pub fn number(&self, owner: &NodeId) -> Option<u64> {
+        self.replica.number(owner)
+    }
+
+    /// What each peer did against the rules, and how often.
+    pub fn offences(&self) -> impl Iterator<Item = (NodeId, &BTreeMap<Offence, u64>)> {
+        self.conduct.sheets()
     }
 
     /// Nodes held, fresh or not; at most [`Config::owners_max`].
@@ -208,19 +276,24 @@ impl Ledger {
 
     /// Signs and puts out what is due to be said.
     fn speak(&mut self, now: Moment) {
-        match self.own.speak(now, &self.config, &mut self.dice) {
+        match self.own.speak(now, &self.config, self.replica.owners(), &mut self.dice) {
             None => {}
             Some(Err(error)) => self.outputs.push_back(Output::Refused(error)),
-            Some(Ok(spoken)) => {
-                self.outputs.push_back(Output::Persist { seq: spoken.signed.record().seq });
-                if spoken.changed {
-                    self.outputs.push_back(Output::Broadcast(tell(&spoken.signed)));
-                    self.counters.published += 1;
-                } else {
-                    self.counters.renewed += 1;
-                }
-                self.replica.publish(spoken.signed);
-                self.changed = true;
+            Some(Ok(Spoken::Changed(signed))) => {
+                self.outputs.push_back(Output::Persist { seq: signed.record().seq });
+                self.outputs.push_back(Output::Broadcast(tell(&signed)));
+                self.counters.published += 1;
+                self.replica.publish(signed);
+            }
+            Some(Ok(Spoken::Anew(signed))) => {
+                self.outputs.push_back(Output::Persist { seq: signed.record().seq });
+                self.counters.renewed += 1;
+                self.replica.publish(signed);
+            }
+            Some(Ok(Spoken::Lease(lease))) => {
+                self.outputs.push_back(Output::Persist { seq: lease.lease().seq });
+                self.counters.renewed += 1;
+                self.replica.publish_lease(lease);
             }
         }
     }
@@ -233,15 +306,16 @@ impl Ledger {
     fn hear(&mut self, now: Moment, from: NodeId, bytes: &[u8]) -> Verdict {
         let verdict = match self.peers.charge(now.mono, &from) {
             Leave::Granted if bytes.len() <= RUMOUR_MAX => match Rumour::decode(bytes) {
-                Ok(rumour) => self.weigh(now, from, rumour),
+                Ok(rumour) if rumour.is_gossip() => self.weigh(now, from, rumour),
+                Ok(_) => self.reject(now, from, Offence::OutOfTurn),
                 Err(WireError::Unsupported { .. }) => Verdict::Ignore,
-                Err(_) => self.reject(from, Offence::Malformed),
+                Err(_) => self.reject(now, from, Offence::Malformed),
             },
-            Leave::Granted => self.reject(from, Offence::Malformed),
+            Leave::Granted => self.reject(now, from, Offence::Malformed),
             Leave::Exceeded { told } => {
                 self.counters.dropped_sender += 1;
                 if told {
-                    self.blame(from, Offence::Flood);
+                    self.blame(now.mono, from, Offence::Flood);
                 }
                 Verdict::Ignore
             }
@@ -258,7 +332,7 @@ impl Ledger {
     fn weigh(&mut self, now: Moment, from: NodeId, rumour: Rumour) -> Verdict {
         let is_evidence = matches!(rumour, Rumour::Evidence(..));
         match self.learn(now, rumour, By::Gossip) {
-            Outcome::Newer { .. } => Verdict::Accept,
+            Outcome::Newer { .. } | Outcome::Enacted => Verdict::Accept,
             Outcome::Conflict { .. } | Outcome::Mine { evidence: Some(_), .. } if is_evidence => Verdict::Accept,
             Outcome::Conflict { evidence, newer } => {
                 self.outputs.push_back(Output::Broadcast(evidence));
@@ -269,8 +343,8 @@ impl Ledger {
                 Verdict::Ignore
             }
             Outcome::Known | Outcome::Refused(_) => Verdict::Ignore,
-            Outcome::Forged => self.reject(from, Offence::Forged),
-            Outcome::Foreign => self.reject(from, Offence::Foreign),
+            Outcome::Forged => self.reject(now, from, Offence::Forged),
+            Outcome::Foreign => self.reject(now, from, Offence::Foreign),
         }
     }
 
@@ -283,7 +357,8 @@ impl Ledger {
             Outcome::Forged => return Err(Offence::Forged),
             Outcome::Foreign => return Err(Offence::Foreign),
             Outcome::Newer { changed: false } => None,
-            Outcome::Newer { changed: true } => self.replica.get(&owner).map(tell),
+            Outcome::Newer { changed: true } => owner.and_then(|owner| self.replica.get(&owner)).map(tell),
+            Outcome::Enacted => self.replica.rules.decree().map(tell_decree),
             Outcome::Conflict { evidence, .. } => Some(evidence),
             Outcome::Mine { evidence, .. } => evidence,
         };
@@ -301,21 +376,16 @@ impl Ledger {
     /// Joins a rumour into the replica, however it came.
     fn learn(&mut self, now: Moment, rumour: Rumour, by: By) -> Outcome {
         let outcome = match rumour {
-            Rumour::Record(record) => self.replica.observe(now, *record, by == By::Gossip),
+            Rumour::Record(pair) => self.replica.observe(now, pair.0, pair.1, by == By::Gossip),
+            Rumour::Lease(lease) => self.replica.renew(now, *lease),
             Rumour::Evidence(pair) => self.replica.accuse(now, pair.0, pair.1),
+            Rumour::Decree(decree) => self.enact(now, *decree),
         };
         let counters = &mut self.counters;
         match &outcome {
-            Outcome::Newer { .. } => self.changed = true,
-            Outcome::Conflict { .. } => {
-                counters.quarantined += 1;
-                self.changed = true;
-            }
+            Outcome::Conflict { .. } => counters.quarantined += 1,
             Outcome::Mine { seq, evidence } => {
-                if evidence.is_some() {
-                    counters.quarantined += 1;
-                    self.changed = true;
-                }
+                counters.quarantined += u64::from(evidence.is_some());
                 match self.own.echo(now.mono, *seq) {
                     Echo::Old => {}
                     Echo::Former => counters.echoes += 1,
@@ -330,19 +400,43 @@ impl Ledger {
             Outcome::Refused(Refusal::Date) => counters.refused_date += 1,
             Outcome::Refused(Refusal::Sequence) => counters.refused_sequence += 1,
             Outcome::Refused(Refusal::Full) => counters.refused_full += 1,
-            Outcome::Known | Outcome::Forged | Outcome::Foreign => {}
+            Outcome::Refused(Refusal::Unfounded) => counters.refused_unfounded += 1,
+            Outcome::Refused(Refusal::Credential) => counters.refused_credential += 1,
+            Outcome::Refused(Refusal::Role) => counters.refused_role += 1,
+            Outcome::Refused(Refusal::Banned) => counters.refused_banned += 1,
+            Outcome::Refused(Refusal::Revoked) => counters.refused_revoked += 1,
+            Outcome::Refused(Refusal::Expired) => counters.refused_expired += 1,
+            Outcome::Newer { .. } | Outcome::Enacted | Outcome::Known | Outcome::Forged | Outcome::Foreign => {}
         }
         outcome
     }
 
-    fn reject(&mut self, peer: NodeId, offence: Offence) -> Verdict {
-        self.blame(peer, offence);
+    /// Puts a decree in force if it is the issuer's and newer.
+    fn enact(&mut self, now: Moment, decree: UnverifiedDecree) -> Outcome {
+        match self.replica.enact(now, decree) {
+            Enacted::Newer => {
+                self.counters.decrees += 1;
+                self.outputs.extend(self.replica.rules.decree().cloned().map(Output::Decree));
+                Outcome::Enacted
+            }
+            Enacted::Known => Outcome::Known,
+            Enacted::Forged => Outcome::Forged,
+            Enacted::Foreign => Outcome::Foreign,
+        }
+    }
+
+    fn reject(&mut self, now: Moment, peer: NodeId, offence: Offence) -> Verdict {
+        self.blame(now.mono, peer, offence);
         Verdict::Reject
     }
 
-    fn blame(&mut self, peer: NodeId, offence: Offence) {
+    fn blame(&mut self, now: Duration, peer: NodeId, offence: Offence) {
         self.counters.offences += 1;
         self.outputs.push_back(Output::Misbehaved { peer, offence });
+        if self.conduct.note(now, peer, offence) {
+            self.counters.expelled += 1;
+            self.outputs.push_back(Output::Expel { peer, offence });
+        }
     }
 }
 
@@ -370,7 +464,7 @@ impl Ledger {
             self.peers.opened(&peer);
         } else if self.peers.is_up(&peer) && !self.peers.may_open(now.mono, &peer) {
             self.outputs.push_back(Output::CloseSession { session });
-            return self.blame(peer, Offence::Excess);
+            return self.blame(now.mono, peer, Offence::Excess);
         }
         let has_place = self.peers.is_up(&peer) && !self.sessions.contains_key(&session);
         if !has_place || !self.prevails(&peer, dialled) || self.sessions.len() >= SESSIONS_MAX {
@@ -378,9 +472,15 @@ impl Ledger {
             return self.outputs.push_back(Output::CloseSession { session });
         }
         self.counters.sessions_opened += 1;
-        let (state, first) = Session::open(now.mono, peer, dialled, &self.replica);
+        let state = if dialled {
+            let opening = Opening { salt: self.dice.next(), symbols: self.usual_symbols };
+            let (state, first) = Session::dial(now.mono, peer, opening, &self.replica);
+            self.outputs.push_back(Output::Send { session, bytes: first.encode() });
+            state
+        } else {
+            Session::accept(now.mono, peer)
+        };
         self.sessions.insert(session, state);
-        self.outputs.extend(first.map(|frame| Output::Send { session, bytes: frame.encode() }));
     }
 
     /// One session per peer: when both sides opened one, the one that the smaller id opened stays. Both decide alike.
@@ -395,29 +495,44 @@ impl Ledger {
     }
 
     fn session_frame(&mut self, now: Moment, session: u64, bytes: &[u8]) {
-        let Some(state) = self.sessions.get_mut(&session) else { return };
-        let peer = state.peer;
-        let result = state.handle(now.mono, bytes, &self.replica).and_then(|Reaction { rumours, answer }| {
-            let mut useless = 0;
-            for rumour in rumours {
-                useless += usize::from(!self.learn_by_sync(now, rumour)?);
+        let Some(peer) = self.sessions.get(&session).map(|state| state.peer) else { return };
+        match self.converse(now, session, bytes) {
+            Ok(_) if self.is_served(now.mono, session) => {
+                self.counters.sessions_declined += 1;
+                self.close(session);
             }
-            self.sessions.get_mut(&session).map_or(Ok(()), |state| state.count_useless(useless))?;
-            Ok(answer)
-        });
-        match result {
             Ok(Some(frame)) => self.outputs.push_back(Output::Send { session, bytes: frame.encode() }),
             Ok(None) => {
-                self.sessions.remove(&session);
+                let symbols = self.sessions.remove(&session).and_then(|state| state.symbols());
+                self.usual_symbols = symbols.map_or(self.usual_symbols, |last| (3 * self.usual_symbols + last) / 4);
                 self.synced = true;
                 self.counters.sessions_completed += 1;
                 self.outputs.push_back(Output::CloseSession { session });
             }
             Err(offence) => {
                 self.close(session);
-                self.blame(peer, offence);
+                self.blame(now.mono, peer, offence);
             }
         }
+    }
+
+    /// Joins what a frame brings; the frame that follows.
+    fn converse(&mut self, now: Moment, session: u64, bytes: &[u8]) -> Result<Option<Frame>, Offence> {
+        let Some(state) = self.sessions.get_mut(&session) else { return Ok(None) };
+        let mut useless = 0;
+        for rumour in state.take(now.mono, bytes)? {
+            useless += usize::from(!self.learn_by_sync(now, rumour)?);
+        }
+        let Some(state) = self.sessions.get_mut(&session) else { return Ok(None) };
+        state.count_useless(useless)?;
+        state.answer(&self.replica)
+    }
+
+    /// Whether this session would bring the bulk of the ledger to a node that is new, while an older one already does.
+    fn is_served(&self, now: Duration, session: u64) -> bool {
+        let is_bulk = self.sessions.get(&session).is_some_and(Session::is_bulk);
+        let mut older = self.sessions.range(..session).map(|(_, state)| state);
+        !self.synced && is_bulk && older.any(|state| state.is_bulk() && state.is_lively(now, LIVELY))
     }
 
     fn session_closed(&mut self, session: u64) {
@@ -433,12 +548,12 @@ impl Ledger {
         let stalled: Vec<_> = self
             .sessions
             .iter()
-            .filter(|(_, state)| state.deadline <= now)
+            .filter(|(_, state)| state.deadline() <= now)
             .map(|(id, state)| (*id, state.peer))
             .collect();
         for (session, peer) in stalled {
             self.close(session);
-            self.blame(peer, Offence::Stalled);
+            self.blame(now, peer, Offence::Stalled);
         }
     }
 

@@ -7,22 +7,31 @@
 //! ```text
 //!  Input ──▶ ledger ──▶ Output
 //!              ├── own       what this node says, and under which number
-//!              ├── replica   owner → newest record: join, freshness, floors, quota
+//!              ├── replica   owner → newest record: join, freshness, floors, quota, snapshot
+//!              ├── rules     who may take part and offer what, by the network's issuer
 //!              ├── peers     who is up, what they may pass on, when to sync
-//!              └── sync      one session that makes two ledgers equal
-//!  bytes:  wire ◀ signed ◀ rumour (gossip) ◀ frame (sync)
+//!              ├── sync      one session that makes two ledgers equal, by sketch or by pages
+//!              └── conduct   who broke the rules, and when that is enough
+//!  bytes:  wire ◀ signed, lease ◀ rumour (gossip) ◀ frame (sync) ▶ sketch
 //! ```
 //!
-//! The formats on the wire are described where they are read and written: `wire` (fields), `signed` (records), `rumour`
-//! (gossip payloads), `frame` (sync frames).
+//! The formats on the wire are described where they are read and written: `wire` (fields), `signed` (records), `lease`,
+//! `rumour` (gossip payloads), `frame` (sync frames), `sketch` (symbols), `credential` (what a node may do, by its
+//! network's issuer), `decree` (what the issuer decided for all).
 
 mod bucket;
+mod conduct;
 mod config;
 mod counters;
+mod credential;
+mod decree;
 mod dice;
 mod event;
 mod floors;
 mod frame;
+mod glob;
+mod issuer;
+mod lease;
 mod ledger;
 mod moment;
 mod node_id;
@@ -30,16 +39,25 @@ mod own;
 mod peers;
 mod record;
 mod replica;
+mod rules;
 mod rumour;
 mod signed;
+mod sketch;
 mod sync;
 mod view;
 mod wire;
 
 pub use config::{Config, ConfigError};
 pub use counters::Counters;
+pub use credential::{
+    CREDENTIAL_MAX, Credential, CredentialError, Grant, INVITATION_MAX, Invitation, ParseSerialError, Roles, Serial,
+    SignedInvitation,
+};
+pub use decree::{DECREE_MAX, Decree, DecreeError, DecreeId, Rotation, Sealed, SignedDecree, UnverifiedDecree};
 pub use event::{Input, Offence, Output, Verdict};
 pub use frame::FRAME_MAX;
+pub use glob::{ParseGlobError, ServiceGlob};
+pub use issuer::{IssuerKey, NotIssuer};
 pub use ledger::Ledger;
 pub use moment::Moment;
 pub use node_id::{NodeId, ParseNodeIdError};

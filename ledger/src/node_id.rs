@@ -25,6 +25,12 @@ impl NodeId {
         &self.0
     }
 
+    /// The first eight bytes, by which a sync names owners.
+    pub(crate) fn prefix(&self) -> [u8; 8] {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        [a, b, c, d, e, f, g, h]
+    }
+
     /// `12D3KooW…QnTz`: enough to tell nodes apart in a log line.
     pub fn short(&self) -> String {
         let text = self.to_string();

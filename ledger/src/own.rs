@@ -1,5 +1,8 @@
 //! What this node says, and under which number.
 //!
+//! A record that still holds is renewed by a lease, which says so in 124 bytes, the less often the more nodes there are.
+//! Several times a day the record itself is signed anew, so that its date is never old.
+//!
 //! **Invariant.** No number is used twice: each record is one above the last, the first one is above what was persisted
 //! and not below the wall clock's milliseconds. A node that lost its disk finds its former records at the others as
 //! *echoes*, and goes on above them.
@@ -12,8 +15,16 @@ use std::time::Duration;
 use ed25519_dalek::SigningKey;
 
 use crate::{
-    Config, Moment, NodeId, Record, Statement, StatementError, bucket::Bucket, dice::Dice, signed::SignedRecord,
+    Config, Credential, Moment, NodeId, Record, Statement, StatementError,
+    bucket::Bucket,
+    dice::Dice,
+    lease::SignedLease,
+    signed::{RecordId, SignedRecord},
 };
+
+/// After this time a record is signed anew instead of renewed by one more lease. Others take nothing on first sight that is
+/// a day old by their clocks, which may be some hours off.
+const SIGN_ANEW: Duration = Duration::from_secs(8 * 60 * 60);
 
 /// Changes: one per 7 s, and eight at once. The others allow a little more, so a burst late by its way is still taken.
 const PACE: Bucket = Bucket::new(Duration::from_secs(7), 8);
@@ -24,9 +35,12 @@ const TELL_SHARED: Bucket = Bucket::new(Duration::from_secs(60), 1);
 
 pub(crate) struct Own {
     key: SigningKey,
+    credential: Option<Credential>,
+    /// The newest one that this node has the secret of.
+    generation: u32,
     next_seq: u64,
-    /// What the newest record says.
-    said: Option<Statement>,
+    /// The newest record.
+    said: Option<Said>,
     /// What is to be said next.
     wanted: Option<Statement>,
     /// The same is to be said again, above an echo.
@@ -48,18 +62,29 @@ pub(crate) enum Echo {
     Shared,
 }
 
-/// A new record, and why.
-pub(crate) struct Spoken {
-    pub(crate) signed: SignedRecord,
-    /// It says something new (or says it above an echo): others should learn at once.
-    pub(crate) changed: bool,
+struct Said {
+    statement: Statement,
+    id: RecordId,
+    at: Duration,
+}
+
+/// What there is to tell the others.
+pub(crate) enum Spoken {
+    /// A record that says something new, or says it above an echo: others should learn at once.
+    Changed(SignedRecord),
+    /// The same record, signed anew because it was getting old.
+    Anew(SignedRecord),
+    /// The record still holds.
+    Lease(SignedLease),
 }
 
 impl Own {
-    pub(crate) fn new(key: SigningKey, persisted_seq: Option<u64>, unix_ms: u64) -> Self {
+    pub(crate) fn new(key: SigningKey, generation: u32, persisted_seq: Option<u64>, unix_ms: u64) -> Self {
         let next_seq = persisted_seq.map_or(0, |seq| seq.saturating_add(1)).max(unix_ms);
         Self {
             key,
+            credential: None,
+            generation,
             next_seq,
             said: None,
             wanted: None,
@@ -75,11 +100,30 @@ impl Own {
         self.key.verifying_key().into()
     }
 
+    /// Shows this credential from the next record on.
+    pub(crate) fn show(&mut self, credential: Credential) {
+        self.credential = Some(credential);
+    }
+
+    /// Belongs to this generation from now on, and says so.
+    pub(crate) fn move_to(&mut self, generation: u32) {
+        if generation > self.generation {
+            self.generation = generation;
+            self.again = self.said.is_some();
+        }
+    }
+
+    /// An own word with this number is on disk: what comes now is above it.
+    pub(crate) fn resume(&mut self, number: u64) {
+        self.next_seq = self.next_seq.max(number.saturating_add(1));
+    }
+
     /// Notes what is to be said.
     pub(crate) fn want(&mut self, statement: Statement) -> Result<(), StatementError> {
         statement.check()?;
         let statement = statement.sorted();
-        self.wanted = (self.said.as_ref() != Some(&statement)).then_some(statement);
+        let said = self.said.as_ref().map(|said| &said.statement);
+        self.wanted = (said != Some(&statement)).then_some(statement);
         Ok(())
     }
 
@@ -109,38 +153,50 @@ impl Own {
         change.into_iter().chain(self.renew_at).min()
     }
 
-    /// Signs the next record if one is due.
+    /// Signs what is due to be said in a ledger of so many owners.
     pub(crate) fn speak(
         &mut self,
         now: Moment,
         config: &Config,
+        owners: usize,
         dice: &mut Dice,
     ) -> Option<Result<Spoken, StatementError>> {
         let changed = self.is_urgent() || ((self.again || self.wanted.is_some()) && self.pace.take(now.mono));
         if !changed && self.renew_at.is_none_or(|at| at > now.mono) {
             return None;
         }
+        let (renew_interval, ttl) = config.pace(owners);
+        if let Some(said) = &self.said
+            && !changed
+            && now.mono < said.at + SIGN_ANEW
+        {
+            let lease = SignedLease::sign(said.id, self.next_seq, ttl, &self.key);
+            self.next_seq = self.next_seq.saturating_add(1);
+            self.renew_at = Some(now.mono + dice.around(renew_interval));
+            return Some(Ok(Spoken::Lease(lease)));
+        }
         let wanted = if changed { self.wanted.take() } else { None };
-        let statement = wanted.or_else(|| self.said.clone())?;
+        let statement = wanted.or_else(|| self.said.as_ref().map(|said| said.statement.clone()))?;
         let record = Record {
             network: config.network,
-            generation: config.generation,
+            generation: self.generation,
             owner: self.id(),
             seq: self.next_seq,
             issued_ms: now.unix_ms,
-            ttl: config.ttl,
+            ttl,
             statement,
+            credential: self.credential.clone(),
         };
         let signed = match SignedRecord::sign(record, &self.key) {
             Ok(signed) => signed,
             Err(error) => return Some(Err(error)),
         };
-        let statement = &signed.record().statement;
+        let statement = signed.record().statement.clone();
         self.next_seq = self.next_seq.saturating_add(1);
         self.again = self.again && !changed;
-        self.renew_at = (!statement.leaving).then(|| now.mono + dice.around(config.renew_interval));
-        self.said = Some(statement.clone());
-        Some(Ok(Spoken { signed, changed }))
+        self.renew_at = (!statement.leaving).then(|| now.mono + dice.around(renew_interval));
+        self.said = Some(Said { statement, id: signed.id(), at: now.mono });
+        Some(Ok(if changed { Spoken::Changed(signed) } else { Spoken::Anew(signed) }))
     }
 
     /// A leaving node has no time to wait.
@@ -157,7 +213,7 @@ mod tests {
     const CONFIG: Config = Config::new(NetworkId([0; 16]), 0);
 
     fn own(persisted: Option<u64>, unix_ms: u64) -> Own {
-        Own::new(SigningKey::from_bytes(&[1; 32]), persisted, unix_ms)
+        Own::new(SigningKey::from_bytes(&[1; 32]), 0, persisted, unix_ms)
     }
 
     fn at(seconds: u64) -> Moment {
@@ -169,9 +225,11 @@ mod tests {
     }
 
     fn speak(own: &mut Own, seconds: u64) -> Option<(u64, String, bool)> {
-        let spoken = own.speak(at(seconds), &CONFIG, &mut Dice::new(0))?.unwrap();
-        let record = spoken.signed.record();
-        Some((record.seq, record.statement.name.clone(), spoken.changed))
+        match own.speak(at(seconds), &CONFIG, 1, &mut Dice::new(0))?.unwrap() {
+            Spoken::Changed(signed) => Some((signed.record().seq, signed.record().statement.name.clone(), true)),
+            Spoken::Anew(signed) => Some((signed.record().seq, signed.record().statement.name.clone(), false)),
+            Spoken::Lease(lease) => Some((lease.lease().seq, "lease".into(), false)),
+        }
     }
 
     #[test]
@@ -205,9 +263,20 @@ mod tests {
         own.want(statement("a")).unwrap();
         speak(&mut own, 0);
         let due = own.deadline().unwrap();
-        assert!((Duration::from_secs(48)..=Duration::from_secs(72)).contains(&due));
-        assert_eq!(speak(&mut own, 47), None);
-        assert_eq!(speak(&mut own, 72), Some((2, "a".into(), false)));
+        assert!((Duration::from_secs(96)..=Duration::from_secs(144)).contains(&due));
+        assert_eq!(speak(&mut own, 95), None);
+        assert_eq!(speak(&mut own, 144), Some((2, "lease".into(), false)));
+    }
+
+    #[test]
+    fn what_is_old_is_signed_anew() {
+        let mut own = own(None, 1);
+        own.want(statement("a")).unwrap();
+        speak(&mut own, 0);
+        let hours = SIGN_ANEW.as_secs();
+        assert_eq!(speak(&mut own, hours - 1), Some((2, "lease".into(), false)));
+        assert_eq!(speak(&mut own, 2 * hours), Some((3, "a".into(), false)));
+        assert_eq!(speak(&mut own, 3 * hours - 1), Some((4, "lease".into(), false)));
     }
 
     #[test]
@@ -242,7 +311,7 @@ mod tests {
         assert_eq!(own.echo(Duration::ZERO, 960), Echo::Shared);
         assert_eq!(own.echo(Duration::ZERO, 970), Echo::Old, "it is told once a minute");
         assert_eq!(speak(&mut own, 0), None, "and not fought over");
-        assert_eq!(speak(&mut own, 72), Some((971, "a".into(), false)));
+        assert_eq!(speak(&mut own, 144), Some((971, "lease".into(), false)));
     }
 
     #[test]
@@ -252,6 +321,23 @@ mod tests {
         assert_eq!(speak(&mut own, 0), None);
         own.want(statement("a")).unwrap();
         assert_eq!(speak(&mut own, 0), Some((501, "a".into(), true)));
+    }
+
+    #[test]
+    fn a_new_generation_is_told_in_a_new_record() {
+        let mut own = own(None, 1);
+        own.move_to(1);
+        assert_eq!(speak(&mut own, 0), None, "nothing was said yet");
+        own.want(statement("a")).unwrap();
+        let generation = |own: &mut Own, seconds| match own.speak(at(seconds), &CONFIG, 1, &mut Dice::new(0)) {
+            Some(Ok(Spoken::Changed(signed))) => Some(signed.record().generation),
+            _ => None,
+        };
+        assert_eq!(generation(&mut own, 0), Some(1));
+        own.move_to(3);
+        assert_eq!(generation(&mut own, 1), Some(3));
+        own.move_to(2);
+        assert_eq!(generation(&mut own, 2), None, "there is no way back");
     }
 
     #[test]

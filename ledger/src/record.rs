@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::NodeId;
+use crate::{Credential, NodeId};
 
 /// Longest name of a node or a service: a DNS label (RFC 1035 §2.3.4).
 pub const NAME_MAX: usize = 63;
@@ -52,6 +52,8 @@ pub struct Record {
     pub ttl: Duration,
     /// The body.
     pub statement: Statement,
+    /// What the network's issuer granted its owner; none in an open network.
+    pub credential: Option<Credential>,
 }
 
 /// The part of a record that its owner chooses.
@@ -141,6 +143,13 @@ pub fn is_name(text: &str) -> bool {
 /// As much of a refused text as an error line should repeat.
 fn excerpt(text: &str) -> String {
     text.chars().take(NAME_MAX + 1).collect()
+}
+
+impl Record {
+    /// Whether `newer`, of the same owner, says something else than this one.
+    pub(crate) fn says_other(&self, newer: &Self) -> bool {
+        self.statement != newer.statement || self.generation != newer.generation || self.credential != newer.credential
+    }
 }
 
 impl Statement {

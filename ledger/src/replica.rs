@@ -1,12 +1,13 @@
 //! This node's copy of the map: owner → newest record.
 //!
-//! **Join.** Of two records of one owner the one with the greater `(seq, record id)` stays. That is commutative,
-//! associative and idempotent, so the order in which records arrive, and how often, changes nothing.
+//! **Join.** What an owner says has a number: that of its record, or of the lease that renewed the record last. Of two
+//! sayings of one owner the one with the greater `(number, record id)` stays. That is commutative, associative and
+//! idempotent, so the order in which they arrive, and how often, changes nothing.
 //!
-//! **Freshness.** A record is fresh until its TTL has passed on this node's own monotonic clock since it arrived. Only
-//! a newer one makes its owner fresh again. Only fresh records are offered to others, so one that nobody renews dies
-//! out instead of going round. Some time later the owner is **forgotten**: its record goes, its number stays as a
-//! **floor** under which nothing is taken, until even its date would refuse a replay.
+//! **Freshness.** An owner is fresh until the TTL of what it said has passed on this node's own monotonic clock since
+//! that arrived. Only a greater number makes it fresh again. Only what is fresh is offered to others, so a record that
+//! nobody renews dies out instead of going round. Some time later the owner is **forgotten**: its record goes, its number
+//! stays as a **floor** under which nothing is taken, until even its date would refuse a replay.
 //!
 //! **Evidence.** Two different records with one number, both signed by the owner, are kept as evidence; the owner is
 //! then *quarantined*. Evidence spreads like a record, and any evidence against an owner is as good as another.
@@ -15,11 +16,12 @@
 //! then those once connected. This node itself and connected peers never go. A newcomer that is not connected would be
 //! the first to go, so it is not taken in.
 //!
-//! **Invariants.** Every record held was signed by its owner (a [`SignedRecord`] can't be had otherwise). The number
-//! held for an owner, as record or floor, never decreases. All sums (`fingerprint`, `fresh`, `bytes`) are those of
-//! what is held.
+//! **Invariants.** Every record and lease held was signed by its owner (a [`SignedRecord`] can't be had otherwise). The
+//! number held for an owner, as record, lease or floor, never decreases. All sums (`fingerprint`, `fresh`, `bytes`) are
+//! those of what is held.
 
-mod digest;
+mod element;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -29,12 +31,13 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest as _, Sha256};
-
 use crate::{
     Config, Entry, Moment, NodeId, Record,
     bucket::Bucket,
+    decree::UnverifiedDecree,
     floors::Floors,
+    lease::{LEASE, SignedLease, UnverifiedLease},
+    rules::{Enacted, Rules},
     rumour::Evidence,
     signed::{RecordId, SignedRecord, Unverified},
 };
@@ -49,13 +52,16 @@ const OWNER_BURST: u32 = 16;
 /// A floor takes a fraction of a record, so four times as many floors as owners are cheap, and outlast churn.
 const FLOORS_PER_OWNER: usize = 4;
 
-pub(crate) use digest::Line;
+pub(crate) use element::Element;
+pub(crate) use snapshot::Restored;
 
 /// What became of a record or of evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The record is now held. `changed`: it says something else than the one before it.
+    /// It is now held. `changed`: it says something else than what was held before.
     Newer { changed: bool },
+    /// The decree is now in force.
+    Enacted,
     /// Nothing new.
     Known,
     /// The owner is now quarantined; `evidence` is the rumour that proves it. `newer`: the record is now held as well.
@@ -84,12 +90,31 @@ pub(crate) enum Refusal {
     Pace,
     /// The ledger is full.
     Full,
+    /// A lease of a record that is not held here.
+    Unfounded,
+    /// Without a credential of the network's issuer.
+    Credential,
+    /// It offers more than its credential grants.
+    Role,
+    /// The issuer banned its owner.
+    Banned,
+    /// The issuer revoked its owner's invitation.
+    Revoked,
+    /// Its owner's credential has expired.
+    Expired,
 }
 
-/// One owner's record.
+/// What an owner said last: its record, and the lease that renewed it since.
+#[derive(Clone, Debug)]
+struct Saying {
+    signed: SignedRecord,
+    lease: Option<SignedLease>,
+}
+
+/// What is held of one owner.
 #[derive(Debug)]
 struct Held {
-    signed: SignedRecord,
+    saying: Saying,
     evidence: Option<Evidence>,
     fresh: bool,
     /// When it stops being fresh, or is forgotten. This node's own record has none.
@@ -99,6 +124,8 @@ struct Held {
     /// Was connected to this node while held.
     met: bool,
     pace: Bucket,
+    /// Its part of the fingerprint while it is fresh; kept by [`Replica::put`].
+    summand: u128,
 }
 
 #[derive(Debug)]
@@ -108,31 +135,44 @@ pub(crate) struct Replica {
     held: BTreeMap<NodeId, Held>,
     deadlines: BTreeSet<(Duration, NodeId)>,
     floors: Floors,
+    pub(crate) rules: Rules,
     connected: BTreeSet<NodeId>,
     arrivals: u64,
     bytes: usize,
     fresh: u32,
     fingerprint: u128,
+    /// Something that a view shows changed since it was last asked.
+    changed: bool,
+}
+
+// === impl Saying ===
+
+impl Saying {
+    /// The number of the newest word.
+    fn number(&self) -> u64 {
+        self.lease.as_ref().map_or(self.signed.record().seq, |lease| lease.lease().seq)
+    }
+
+    /// Its place among what its owner said: the greater one is the newer.
+    fn rank(&self) -> (u64, RecordId) {
+        (self.number(), self.signed.id())
+    }
+
+    fn ttl(&self) -> Duration {
+        self.lease.as_ref().map_or(self.signed.record().ttl, |lease| lease.lease().ttl)
+    }
+
+    fn len(&self) -> usize {
+        self.signed.bytes().len() + self.lease.map_or(0, |_| LEASE)
+    }
 }
 
 // === impl Held ===
 
 impl Held {
     fn cost(&self) -> usize {
-        self.signed.bytes().len() + self.evidence.as_ref().map_or(0, Evidence::len)
+        self.saying.len() + self.evidence.as_ref().map_or(0, Evidence::len)
     }
-
-    /// Its part of the fingerprint.
-    fn summand(&self, owner: &NodeId) -> u128 {
-        let mark = if self.evidence.is_some() { quarantine_mark(owner) } else { 0 };
-        if self.fresh { self.signed.id().summand().wrapping_add(mark) } else { 0 }
-    }
-}
-
-/// What quarantine adds to a fingerprint: the same for any evidence against `owner`.
-fn quarantine_mark(owner: &NodeId) -> u128 {
-    let digest = Sha256::new().chain_update(b"p2p-fed/quarantine/v1\0").chain_update(owner.as_bytes()).finalize();
-    RecordId(digest.into()).summand()
 }
 
 // === impl Replica ===
@@ -145,30 +185,69 @@ impl Replica {
             held: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             floors: Floors::new(config.owners_max.saturating_mul(FLOORS_PER_OWNER)),
+            rules: Rules::new(config),
             connected: BTreeSet::new(),
             arrivals: 0,
             bytes: 0,
             fresh: 0,
             fingerprint: 0,
+            changed: false,
         }
     }
 
-    /// Takes what `news` says if it is newer and passes every check. `paced`: it came by gossip, where owners may not
-    /// change too often.
-    pub(crate) fn observe(&mut self, now: Moment, news: Unverified, paced: bool) -> Outcome {
+    /// Takes what `news` says, with the lease that renewed it if there is one, if it is newer and passes every check.
+    /// `paced`: it came by gossip, where owners may not change too often.
+    pub(crate) fn observe(
+        &mut self,
+        now: Moment,
+        news: Unverified,
+        lease: Option<UnverifiedLease>,
+        paced: bool,
+    ) -> Outcome {
         let owner = news.record().owner;
-        if let Some(outcome) = self.precheck(now, news.record(), news.id()) {
+        let number = lease.map_or(news.record().seq, |lease| lease.lease().seq);
+        if let Some(outcome) = self.precheck(now, news.record(), news.id(), number) {
             return outcome;
         }
         let Ok(signed) = news.verify() else { return Outcome::Forged };
+        let Ok(lease) = lease.map(UnverifiedLease::verify).transpose() else { return Outcome::Forged };
         if owner == self.me {
-            return self.observe_mine(signed);
+            return self.observe_mine(signed, number);
         }
         if self.is_misdated(now, signed.record()) {
             return Outcome::Refused(Refusal::Date);
         }
+        if let Err(refusal) = self.rules.judge(now, signed.record()) {
+            return Outcome::Refused(refusal);
+        }
         let in_pace = self.held.get_mut(&owner).is_none_or(|held| !paced || held.pace.take(now.mono));
-        if in_pace { self.join(now, signed) } else { Outcome::Refused(Refusal::Pace) }
+        if in_pace { self.join(now, Saying { signed, lease }) } else { Outcome::Refused(Refusal::Pace) }
+    }
+
+    /// Takes a lease of a record that is held.
+    pub(crate) fn renew(&mut self, now: Moment, lease: UnverifiedLease) -> Outcome {
+        let owner = lease.lease().owner;
+        let Some(saying) = self.held.get(&owner).map(|held| &held.saying) else {
+            return Outcome::Refused(Refusal::Unfounded);
+        };
+        if lease.lease().seq <= saying.number() {
+            return Outcome::Known;
+        }
+        if !lease.lease().is_of(saying.signed.id()) {
+            return Outcome::Refused(Refusal::Unfounded);
+        }
+        if is_too_high(now, lease.lease().seq) {
+            return Outcome::Refused(Refusal::Sequence);
+        }
+        let signed = saying.signed.clone();
+        let Ok(lease) = lease.verify() else { return Outcome::Forged };
+        if owner == self.me {
+            return Outcome::Mine { seq: lease.lease().seq, evidence: None };
+        }
+        if let Err(refusal) = self.rules.judge_again(now, signed.record()) {
+            return Outcome::Refused(refusal);
+        }
+        self.join(now, Saying { signed, lease: Some(lease) })
     }
 
     /// Takes evidence: two records of one owner with one number, `first` having the smaller id.
@@ -178,11 +257,11 @@ impl Replica {
             return Outcome::Known;
         }
         if !self.held.contains_key(&owner)
-            && let Some(outcome) = self.precheck(now, second.record(), second.id())
+            && let Some(outcome) = self.precheck(now, second.record(), second.id(), second.record().seq)
         {
             return outcome;
         }
-        if first.record().generation != self.config.generation || second.record().generation != self.config.generation {
+        if !self.rules.counts(first.record().generation) || !self.rules.counts(second.record().generation) {
             return Outcome::Refused(Refusal::Generation);
         }
         if second.record().network != self.config.network {
@@ -192,10 +271,16 @@ impl Replica {
         if self.is_misdated(now, second.record()) {
             return Outcome::Refused(Refusal::Date);
         }
+        if owner != self.me
+            && let Err(refusal) = self.rules.judge(now, second.record())
+        {
+            return Outcome::Refused(refusal);
+        }
         let seq = second.record().seq;
         let mut without_room = Outcome::Refused(Refusal::Full);
-        if owner != self.me && self.held.get(&owner).is_none_or(|held| held.signed.rank() < second.rank()) {
-            match self.join(now, second.clone()) {
+        let saying = Saying { signed: second.clone(), lease: None };
+        if owner != self.me && self.held.get(&owner).is_none_or(|held| held.saying.rank() < saying.rank()) {
+            match self.join(now, saying) {
                 newer @ Outcome::Newer { .. } => without_room = newer,
                 settled => return settled,
             }
@@ -210,9 +295,19 @@ impl Replica {
     /// Holds this node's own new record.
     pub(crate) fn publish(&mut self, signed: SignedRecord) {
         let evidence = self.take(&self.me.clone()).and_then(|held| held.evidence);
-        let arrived = self.next_arrival();
-        let pace = Bucket::new(OWNER_PERIOD, OWNER_BURST);
-        self.put(self.me, Held { signed, evidence, fresh: true, deadline: None, arrived, met: true, pace });
+        let saying = Saying { signed, lease: None };
+        let own = Held { evidence, deadline: None, met: true, ..self.first(saying) };
+        self.put(self.me, own);
+        self.changed = true;
+    }
+
+    /// Holds the lease by which this node renews its own record.
+    pub(crate) fn publish_lease(&mut self, lease: SignedLease) {
+        let me = self.me;
+        if let Some(mut own) = self.take(&me) {
+            own.saying.lease = Some(lease);
+            self.put(me, own);
+        }
     }
 
     /// `peer` is connected now.
@@ -228,37 +323,70 @@ impl Replica {
         self.connected.remove(peer);
     }
 
-    /// Lets pass what is due. Whether anything in the view changed.
-    pub(crate) fn expire(&mut self, now: Duration) -> bool {
-        let mut changed = false;
+    /// Puts a decree in force, and lets go whom it excludes.
+    pub(crate) fn enact(&mut self, now: Moment, decree: UnverifiedDecree) -> Enacted {
+        let enacted = self.rules.enact(now.mono, decree);
+        if enacted == Enacted::Newer {
+            self.sweep(now);
+        }
+        enacted
+    }
+
+    /// Lets the grace of an old generation end if it is time, and then its records go.
+    pub(crate) fn end_grace(&mut self, now: Moment) {
+        if self.rules.expire(now.mono) {
+            self.sweep(now);
+        }
+    }
+
+    /// Lets go of all owners that the rules no longer let in.
+    fn sweep(&mut self, now: Moment) {
+        let out = |held: &Held| self.rules.judge_again(now, held.saying.signed.record()).is_err();
+        let out: Vec<_> =
+            self.held.iter().filter(|(owner, held)| **owner != self.me && out(held)).map(|(owner, _)| *owner).collect();
+        for owner in out {
+            if let Some(held) = self.take(&owner) {
+                self.set_floor(now.mono, owner, &held.saying);
+                self.changed = true;
+            }
+        }
+    }
+
+    /// Lets pass what is due.
+    pub(crate) fn expire(&mut self, now: Duration) {
         while let Some((deadline, owner)) = self.deadlines.first().copied()
             && deadline <= now
         {
-            changed = true;
+            self.changed = true;
             match self.take(&owner) {
                 Some(held) if held.fresh => {
                     let deadline = Some(now + self.config.forget_after);
                     self.put(owner, Held { fresh: false, deadline, ..held });
                 }
-                Some(held) => self.set_floor(now, owner, held.signed.record()),
+                Some(held) => self.set_floor(now, owner, &held.saying),
                 None => {
                     self.deadlines.remove(&(deadline, owner));
                 }
             }
         }
         self.floors.expire(now);
-        changed
+    }
+
+    /// Whether something that a view shows changed since this was last asked.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// When [`expire`](Self::expire) has something to do.
     pub(crate) fn deadline(&self) -> Option<Duration> {
-        self.deadlines.first().map(|(at, _)| *at).into_iter().chain(self.floors.deadline()).min()
+        let first = self.deadlines.first().map(|(at, _)| *at);
+        [first, self.floors.deadline(), self.rules.grace_ends()].into_iter().flatten().min()
     }
 
     /// The nodes of a view.
     pub(crate) fn entries(&self) -> BTreeMap<NodeId, Entry> {
         let entry = |held: &Held| Entry {
-            record: Arc::clone(held.signed.record()),
+            record: Arc::clone(held.saying.signed.record()),
             fresh: held.fresh,
             quarantined: held.evidence.is_some(),
         };
@@ -267,7 +395,12 @@ impl Replica {
 
     /// The record held of `owner`.
     pub(crate) fn get(&self, owner: &NodeId) -> Option<&SignedRecord> {
-        self.held.get(owner).map(|held| &held.signed)
+        self.held.get(owner).map(|held| &held.saying.signed)
+    }
+
+    /// The number of what `owner` said last.
+    pub(crate) fn number(&self, owner: &NodeId) -> Option<u64> {
+        self.held.get(owner).map(|held| held.saying.number())
     }
 
     /// Owners held, fresh or not.
@@ -280,34 +413,39 @@ impl Replica {
         self.bytes
     }
 
-    /// Fresh records, and the sum of their ids and quarantine marks modulo 2^128: equal where two nodes agree.
+    /// The number of the decree in force; 0 without one.
+    pub(crate) fn decree(&self) -> u64 {
+        self.rules.number()
+    }
+
+    /// Fresh owners, and the fingerprint of what is held of them: equal where two nodes agree.
     pub(crate) fn summary(&self) -> (u32, u128) {
         (self.fresh, self.fingerprint)
     }
 
     // --- steps of a join ---
 
-    /// What can be said without looking at the signature.
-    fn precheck(&self, now: Moment, record: &Record, id: RecordId) -> Option<Outcome> {
+    /// What can be said without looking at the signature. `number` is that of the record or of the lease it came with.
+    fn precheck(&self, now: Moment, record: &Record, id: RecordId, number: u64) -> Option<Outcome> {
         if record.network != self.config.network {
             return Some(Outcome::Foreign);
         }
-        if record.generation != self.config.generation {
+        if !self.rules.counts(record.generation) {
             return Some(Outcome::Refused(Refusal::Generation));
         }
         let known = match self.held.get(&record.owner) {
             Some(held) => {
-                let (seq, held_id) = held.signed.rank();
-                // One with the same number would be evidence, and evidence is needed once.
-                record.seq < seq || (record.seq == seq && (id == held_id || (id < held_id && held.evidence.is_some())))
+                let saying = &held.saying;
+                // Another record with the same number would be evidence, and evidence is needed once.
+                let conflict = record.seq == saying.signed.record().seq && id != saying.signed.id();
+                (number, id) <= saying.rank() && (!conflict || held.evidence.is_some())
             }
-            None => self.floors.get(&record.owner).is_some_and(|seq| record.seq <= seq),
+            None => self.floors.get(&record.owner).is_some_and(|floor| number <= floor),
         };
         if known {
             return Some(Outcome::Known);
         }
-        let too_high = record.seq > now.unix_ms.saturating_add(SEQ_AHEAD_MAX);
-        too_high.then_some(Outcome::Refused(Refusal::Sequence))
+        is_too_high(now, number).then_some(Outcome::Refused(Refusal::Sequence))
     }
 
     /// First seen, and dated too far from now. Owners already known are never judged by a clock.
@@ -319,10 +457,9 @@ impl Replica {
                 || millis(self.config.issued_age_max) < now.unix_ms.saturating_sub(record.issued_ms))
     }
 
-    fn observe_mine(&mut self, signed: SignedRecord) -> Outcome {
-        let seq = signed.record().seq;
+    fn observe_mine(&mut self, signed: SignedRecord, seq: u64) -> Outcome {
         let evidence = match self.get(&self.me) {
-            Some(own) if own.record().seq == seq => {
+            Some(own) if own.record().seq == signed.record().seq => {
                 let own = own.clone();
                 self.quarantine(&self.me.clone(), own, signed)
             }
@@ -331,54 +468,64 @@ impl Replica {
         Outcome::Mine { seq, evidence }
     }
 
-    /// Joins a record that passed every check.
-    fn join(&mut self, now: Moment, signed: SignedRecord) -> Outcome {
-        let owner = signed.record().owner;
-        let Some(held) = self.take(&owner) else { return self.take_in(now, signed) };
-        if held.signed.rank() >= signed.rank() && held.signed.record().seq != signed.record().seq {
+    /// Joins what passed every check.
+    fn join(&mut self, now: Moment, saying: Saying) -> Outcome {
+        let owner = saying.signed.record().owner;
+        let Some(held) = self.take(&owner) else { return self.take_in(now, saying) };
+        let newer = held.saying.rank() < saying.rank();
+        let same = held.saying.signed.id() == saying.signed.id();
+        let conflict = (!same && held.saying.signed.record().seq == saying.signed.record().seq)
+            .then(|| (held.saying.signed.clone(), saying.signed.clone()));
+        if !newer && conflict.is_none() {
             self.put(owner, held);
             return Outcome::Known;
         }
-        let conflict = (held.signed.record().seq == signed.record().seq).then(|| held.signed.clone());
-        let newer = held.signed.rank() < signed.rank();
-        let cost = held.cost() - held.signed.bytes().len() + signed.bytes().len();
+        let cost = held.cost() - held.saying.len() + saying.len();
         if newer && !self.make_room(cost, self.victim_rank(&owner, &held)) {
             self.put(owner, held);
             return Outcome::Refused(Refusal::Full);
         }
-        let changed = held.signed.record().statement != signed.record().statement;
-        let rival = signed.clone();
-        let joined = match (newer, conflict.is_some()) {
-            (false, _) => held,
+        let changed = held.saying.signed.record().says_other(saying.signed.record());
+        self.changed |= newer && (!same || !held.fresh);
+        let joined = if !newer {
+            held
+        } else if held.saying.number() == saying.number() {
             // A second record with the same number is no sign of life.
-            (true, true) => Held { signed, ..held },
-            (true, false) => {
-                let deadline = Some(now.mono + signed.record().ttl);
-                Held { signed, fresh: true, deadline, ..held }
-            }
+            Held { saying, ..held }
+        } else {
+            let deadline = Some(now.mono + saying.ttl());
+            Held { saying, fresh: true, deadline, ..held }
         };
         self.put(owner, joined);
-        match conflict.and_then(|before| self.quarantine(&owner, before, rival)) {
+        match conflict.and_then(|(before, rival)| self.quarantine(&owner, before, rival)) {
             Some(evidence) => Outcome::Conflict { evidence, newer },
             None if newer => Outcome::Newer { changed },
             None => Outcome::Known,
         }
     }
 
-    /// Holds the first record of an owner.
-    fn take_in(&mut self, now: Moment, signed: SignedRecord) -> Outcome {
-        let owner = signed.record().owner;
+    /// Holds the first saying of an owner.
+    fn take_in(&mut self, now: Moment, saying: Saying) -> Outcome {
+        let owner = saying.signed.record().owner;
         let met = self.connected.contains(&owner);
         let rank = if met { None } else { Some((true, u64::MAX)) };
-        if !self.make_room(signed.bytes().len(), rank) {
+        if !self.make_room(saying.len(), rank) {
             return Outcome::Refused(Refusal::Full);
         }
         self.floors.remove(&owner);
-        let deadline = Some(now.mono + signed.record().ttl);
-        let arrived = self.next_arrival();
-        let pace = Bucket::new(OWNER_PERIOD, OWNER_BURST);
-        self.put(owner, Held { signed, evidence: None, fresh: true, deadline, arrived, met, pace });
+        let deadline = Some(now.mono + saying.ttl());
+        let first = Held { deadline, met, ..self.first(saying) };
+        self.put(owner, first);
+        self.changed = true;
         Outcome::Newer { changed: true }
+    }
+
+    /// Something held for the first time.
+    fn first(&mut self, saying: Saying) -> Held {
+        self.arrivals += 1;
+        let pace = Bucket::new(OWNER_PERIOD, OWNER_BURST);
+        let arrived = self.arrivals;
+        Held { saying, evidence: None, fresh: true, deadline: None, arrived, met: false, pace, summand: 0 }
     }
 
     /// Keeps evidence against an owner that is held and has none yet. The rumour to tell, if it was kept.
@@ -392,16 +539,11 @@ impl Replica {
         }
         let rumour = evidence.tell();
         self.put(*owner, Held { evidence: Some(evidence), ..held });
+        self.changed = true;
         Some(rumour)
     }
 
     // --- quota ---
-
-    /// Whether an owner not held would be taken in.
-    fn takes_in(&self, owner: &NodeId) -> bool {
-        let full = self.held.len() >= self.config.owners_max || self.bytes >= self.config.bytes_max;
-        !full || self.connected.contains(owner)
-    }
 
     /// The place in the order in which owners go, the greatest first; none for those that never go.
     fn victim_rank(&self, owner: &NodeId, held: &Held) -> Option<(bool, u64)> {
@@ -421,28 +563,25 @@ impl Replica {
             let Some(held) = self.take(&victim) else { return false };
             // The date of a floor counts from the last moment the record was taken; now is later, which is safe.
             let now = held.deadline.unwrap_or_default();
-            self.set_floor(now, victim, held.signed.record());
+            self.set_floor(now, victim, &held.saying);
+            self.changed = true;
         }
         true
     }
 
     /// Keeps the number of an owner that goes, until the date of its record would refuse a replay.
-    fn set_floor(&mut self, now: Duration, owner: NodeId, record: &Record) {
-        let until = now + self.config.issued_ahead_max + self.config.issued_age_max + record.ttl;
-        self.floors.set(owner, record.seq, until);
-    }
-
-    fn next_arrival(&mut self) -> u64 {
-        self.arrivals += 1;
-        self.arrivals
+    fn set_floor(&mut self, now: Duration, owner: NodeId, saying: &Saying) {
+        let until = now + self.config.issued_ahead_max + self.config.issued_age_max + saying.ttl();
+        self.floors.set(owner, saying.number(), until);
     }
 
     // --- the only two ways in and out of the map; they keep the sums ---
 
-    fn put(&mut self, owner: NodeId, held: Held) {
+    fn put(&mut self, owner: NodeId, mut held: Held) {
+        held.summand = if held.fresh { element::summand(&held) } else { 0 };
         self.bytes += held.cost();
         self.fresh += u32::from(held.fresh);
-        self.fingerprint = self.fingerprint.wrapping_add(held.summand(&owner));
+        self.fingerprint = self.fingerprint.wrapping_add(held.summand);
         if let Some(deadline) = held.deadline {
             self.deadlines.insert((deadline, owner));
         }
@@ -454,7 +593,7 @@ impl Replica {
         let held = self.held.remove(owner)?;
         self.bytes -= held.cost();
         self.fresh -= u32::from(held.fresh);
-        self.fingerprint = self.fingerprint.wrapping_sub(held.summand(owner));
+        self.fingerprint = self.fingerprint.wrapping_sub(held.summand);
         if let Some(deadline) = held.deadline {
             self.deadlines.remove(&(deadline, *owner));
         }
@@ -466,11 +605,16 @@ impl Replica {
         const SMALL: usize = 64;
         self.held.len() > SMALL
             || (self.bytes == self.held.values().map(Held::cost).sum::<usize>()
-                && self.fingerprint == self.held.iter().fold(0, |sum: u128, (o, h)| sum.wrapping_add(h.summand(o)))
+                && self.fingerprint == self.held.values().fold(0, |sum: u128, held| sum.wrapping_add(held.summand))
                 && usize::try_from(self.fresh) == Ok(self.held.values().filter(|held| held.fresh).count())
                 && self.deadlines.len() == self.held.values().filter(|held| held.deadline.is_some()).count()
                 && self.held.keys().all(|owner| self.floors.get(owner).is_none()))
     }
+}
+
+/// No honest owner counts that far.
+fn is_too_high(now: Moment, number: u64) -> bool {
+    number > now.unix_ms.saturating_add(SEQ_AHEAD_MAX)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,12 +1,16 @@
-//! What nodes tell each other about owners: a record, or evidence against one.
+//! What nodes tell each other about owners: a record, a lease that renews one, or evidence against an owner.
 //!
 //! # Wire format
 //!
-//! The payload of one gossip message, and one item of a `Records` frame:
+//! The payload of one gossip message, and one item of a `Records` or `Page` frame of a sync:
 //!
-//! * `0x01 ‖ signed record`, or
-//! * `0x02 ‖ length u16 ‖ signed record ‖ signed record`: two different records of one owner with one number, the one
-//!   with the smaller record id first. The length is that of the first.
+//! | first byte | rumour   | rest | by gossip |
+//! |------------|----------|------|-----------|
+//! | 1          | record   | signed record | yes |
+//! | 2          | evidence | length u16 of the first ‖ signed record ‖ signed record: two different records of one owner with one number, the one with the smaller record id first | yes |
+//! | 3          | lease    | signed lease, of a record that the reader has | no |
+//! | 4          | decree   | signed decree of the network's issuer | yes |
+//! | 5          | leased   | signed lease ‖ signed record, of which the lease is | no |
 //!
 //! The **message id** for gossip is the first sixteen bytes of the SHA-256 of the payload, so that the same rumour
 //! sent by many nodes counts as one message.
@@ -14,23 +18,32 @@
 use sha2::{Digest, Sha256};
 
 use crate::{
-    WireError,
+    DECREE_MAX, NodeId, SignedDecree, UnverifiedDecree, WireError,
+    lease::{LEASE, SignedLease, UnverifiedLease},
     signed::{RECORD_MAX, SignedRecord, Unverified},
 };
 
-/// Bytes of a rumour: two records and their head.
-pub const RUMOUR_MAX: usize = 2 * RECORD_MAX + 3;
+/// Bytes of a rumour: a decree and its kind, which is more than two records.
+pub const RUMOUR_MAX: usize = DECREE_MAX + 1;
+const _: () = assert!(2 * RECORD_MAX + 3 <= RUMOUR_MAX, "evidence fits as well");
 
 const KIND_RECORD: u8 = 1;
 const KIND_EVIDENCE: u8 = 2;
+const KIND_LEASE: u8 = 3;
+const KIND_DECREE: u8 = 4;
+const KIND_LEASED: u8 = 5;
 
 /// A rumour as it arrived; no signature was looked at.
 #[derive(Clone, Debug)]
 pub(crate) enum Rumour {
-    /// A record.
-    Record(Box<Unverified>),
+    /// A record, and the lease that renewed it if it was.
+    Record(Box<(Unverified, Option<UnverifiedLease>)>),
+    /// A lease by itself.
+    Lease(Box<UnverifiedLease>),
     /// Two records of one owner with one number.
     Evidence(Box<(Unverified, Unverified)>),
+    /// What the network's issuer decided.
+    Decree(Box<UnverifiedDecree>),
 }
 
 /// Two different records that one owner signed with one number, the smaller id first.
@@ -50,10 +63,38 @@ pub(crate) fn tell(record: &SignedRecord) -> Vec<u8> {
     [&[KIND_RECORD], record.bytes()].concat()
 }
 
+/// A record and its lease as one rumour.
+pub(crate) fn tell_leased(record: &SignedRecord, lease: &SignedLease) -> Vec<u8> {
+    [&[KIND_LEASED], lease.bytes(), record.bytes()].concat()
+}
+
+/// A decree as a rumour.
+pub(crate) fn tell_decree(decree: &SignedDecree) -> Vec<u8> {
+    [&[KIND_DECREE], decree.bytes()].concat()
+}
+
+/// A lease as a rumour.
+pub(crate) fn tell_lease(lease: &SignedLease) -> Vec<u8> {
+    [&[KIND_LEASE], lease.bytes()].concat()
+}
+
 impl Rumour {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         match bytes {
-            [KIND_RECORD, record @ ..] => Ok(Self::Record(Box::new(Unverified::decode(record)?))),
+            [KIND_RECORD, record @ ..] => Ok(Self::Record(Box::new((Unverified::decode(record)?, None)))),
+            [KIND_LEASE, lease @ ..] => Ok(Self::Lease(Box::new(UnverifiedLease::decode(lease)?))),
+            [KIND_DECREE, decree @ ..] => Ok(Self::Decree(Box::new(UnverifiedDecree::decode(decree)?))),
+            [KIND_LEASED, rest @ ..] => {
+                let (lease, record) = rest.split_at_checked(LEASE).ok_or(WireError::Truncated)?;
+                let (record, lease) = (Unverified::decode(record)?, UnverifiedLease::decode(lease)?);
+                let (said, renewed) = (record.record(), lease.lease());
+                let fits = renewed.owner == said.owner && renewed.is_of(record.id()) && renewed.seq > said.seq;
+                if fits {
+                    Ok(Self::Record(Box::new((record, Some(lease)))))
+                } else {
+                    Err(WireError::Value { tag: KIND_LEASED })
+                }
+            }
             [KIND_EVIDENCE, high, low, rest @ ..] => {
                 let len = usize::from(u16::from_be_bytes([*high, *low]));
                 let (first, second) = rest.split_at_checked(len).ok_or(WireError::Truncated)?;
@@ -71,11 +112,22 @@ impl Rumour {
         }
     }
 
-    /// Whom it is about.
-    pub(crate) fn owner(&self) -> crate::NodeId {
+    /// Whom it is about; a decree is about all.
+    pub(crate) fn owner(&self) -> Option<NodeId> {
         match self {
-            Self::Record(record) => record.record().owner,
-            Self::Evidence(pair) => pair.0.record().owner,
+            Self::Record(pair) => Some(pair.0.record().owner),
+            Self::Lease(lease) => Some(lease.lease().owner),
+            Self::Evidence(pair) => Some(pair.0.record().owner),
+            Self::Decree(_) => None,
+        }
+    }
+
+    /// Whether gossip may carry it. Leases tell nothing new, so they are left to the sync.
+    pub(crate) fn is_gossip(&self) -> bool {
+        match self {
+            Self::Record(pair) => pair.1.is_none(),
+            Self::Lease(_) => false,
+            Self::Evidence(_) | Self::Decree(_) => true,
         }
     }
 }
@@ -124,6 +176,7 @@ mod tests {
             issued_ms: 0,
             ttl: Duration::from_secs(60),
             statement: Statement { name: name.into(), ..Statement::default() },
+            credential: None,
         };
         SignedRecord::sign(record, &key).unwrap()
     }
@@ -151,8 +204,27 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_goes_with_its_own_record_alone() {
+        let record = signed(1, 5, "a");
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let lease = |id, seq| SignedLease::sign(id, seq, Duration::from_secs(60), &key);
+        let told = |record: &SignedRecord, lease: &SignedLease| Rumour::decode(&tell_leased(record, lease));
+        let good = told(&record, &lease(record.id(), 6)).unwrap();
+        assert!(!good.is_gossip());
+        assert_eq!(good.owner(), Some(record.record().owner));
+        assert!(told(&record, &lease(record.id(), 5)).is_err(), "a lease counts on");
+        assert!(told(&record, &lease(signed(1, 5, "b").id(), 6)).is_err(), "of another record");
+        let other = SigningKey::from_bytes(&[2; 32]);
+        assert!(told(&record, &SignedLease::sign(record.id(), 6, Duration::from_secs(60), &other)).is_err());
+        assert!(!Rumour::decode(&tell_lease(&lease(record.id(), 6))).unwrap().is_gossip());
+        assert!(Rumour::decode(&tell(&record)).unwrap().is_gossip());
+    }
+
+    #[test]
     fn rumours_of_other_kinds_are_from_later_versions() {
-        assert_eq!(Rumour::decode(&[3, 0]).unwrap_err(), WireError::Unsupported { tag: 3 });
+        assert_eq!(Rumour::decode(&[6, 0]).unwrap_err(), WireError::Unsupported { tag: 6 });
+        assert_eq!(Rumour::decode(&[3, 0]).unwrap_err(), WireError::Truncated);
+        assert_eq!(Rumour::decode(&[5, 0]).unwrap_err(), WireError::Truncated);
         assert_eq!(Rumour::decode(&[]).unwrap_err(), WireError::Truncated);
         assert_eq!(Rumour::decode(&[2, 0]).unwrap_err(), WireError::Truncated);
         assert_eq!(Rumour::decode(&[2, 0, 9, 1]).unwrap_err(), WireError::Truncated);

@@ -18,6 +18,7 @@
 //! | 0x09 | name       | 1 to 63 of `[a-z0-9-.]` |
 //! | 0x0a | address    | 1 to 128 printable ASCII; 0 to 8 times, in the owner's order of preference |
 //! | 0x0b | service    | fields as below; 0 to 64 times, names strictly ascending |
+//! | 0x0c | credential | the owner's (see `credential`), at most 512 bytes; may be missing |
 //!
 //! and a service is
 //!
@@ -44,7 +45,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    NetworkId, NodeId, Protocol, Record, Service, Statement, StatementError, WireError,
+    Credential, NetworkId, NodeId, Protocol, Record, Service, Statement, StatementError, WireError,
     record::{TTL_MAX, TTL_MIN},
     wire::{Reader, Writer},
 };
@@ -71,6 +72,7 @@ const TAG_FLAGS: u8 = 0x08;
 const TAG_NAME: u8 = 0x09;
 const TAG_ADDRESS: u8 = 0x0a;
 const TAG_SERVICE: u8 = 0x0b;
+const TAG_CREDENTIAL: u8 = 0x0c;
 
 const TAG_SERVICE_NAME: u8 = 0x01;
 const TAG_PROTOCOL: u8 = 0x02;
@@ -94,13 +96,6 @@ impl RecordId {
     pub(crate) fn prefix(&self) -> [u8; 8] {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         [a, b, c, d, e, f, g, h]
-    }
-
-    /// The first sixteen bytes as a number, for sums.
-    pub(crate) fn summand(&self) -> u128 {
-        let mut half = [0; 16];
-        half.iter_mut().zip(self.0).for_each(|(to, from)| *to = from);
-        u128::from_be_bytes(half)
     }
 }
 
@@ -207,11 +202,6 @@ impl SignedRecord {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
-
-    /// Its place among the records of its owner: the greater one is the newer.
-    pub(crate) fn rank(&self) -> (u64, RecordId) {
-        (self.record.seq, self.id)
-    }
 }
 
 impl fmt::Debug for Unverified {
@@ -227,7 +217,7 @@ impl fmt::Debug for SignedRecord {
 }
 
 fn encode_body(record: &Record) -> Vec<u8> {
-    let Record { network, generation, owner, seq, issued_ms, ttl, statement } = record;
+    let Record { network, generation, owner, seq, issued_ms, ttl, statement, credential } = record;
     let mut writer = Writer::default();
     writer.field(TAG_VERSION, &[VERSION]);
     writer.field(TAG_NETWORK, &network.0);
@@ -242,6 +232,7 @@ fn encode_body(record: &Record) -> Vec<u8> {
     writer.field(TAG_NAME, statement.name.as_bytes());
     statement.addresses.iter().for_each(|address| writer.field(TAG_ADDRESS, address.as_bytes()));
     statement.services.iter().for_each(|service| writer.field(TAG_SERVICE, &encode_service(service)));
+    credential.iter().for_each(|credential| writer.field(TAG_CREDENTIAL, &credential.bytes()));
     writer.0
 }
 
@@ -293,9 +284,10 @@ fn decode_body(body: &[u8]) -> Result<Record, WireError> {
         }
         statement.services.push(service);
     }
-    reader.end(TAG_SERVICE)?;
+    let credential = reader.optional(TAG_CREDENTIAL)?.map(Credential::decode).transpose()?;
+    reader.end(TAG_CREDENTIAL)?;
     statement.check()?;
-    Ok(Record { network, generation, owner, seq, issued_ms, ttl, statement })
+    Ok(Record { network, generation, owner, seq, issued_ms, ttl, statement, credential })
 }
 
 fn decode_service(value: &[u8]) -> Result<Service, WireError> {
@@ -355,6 +347,7 @@ mod tests {
                 draining: true,
                 leaving: false,
             },
+            credential: None,
         }
     }
 
@@ -429,8 +422,8 @@ mod tests {
         assert_eq!(read.bytes(), bytes, "it is passed on as it came");
         assert_ne!(read.id(), signed.id());
 
-        newer.last_mut().unwrap().0 = 0x0c;
-        assert_eq!(Unverified::decode(&resigned(&newer)).unwrap_err(), WireError::Unsupported { tag: 0x0c });
+        newer.last_mut().unwrap().0 = 0x0d;
+        assert_eq!(Unverified::decode(&resigned(&newer)).unwrap_err(), WireError::Unsupported { tag: 0x0d });
         let mut version = fields(signed.bytes());
         version[0].1 = vec![2];
         assert_eq!(Unverified::decode(&resigned(&version)).unwrap_err(), WireError::Unsupported { tag: 1 });

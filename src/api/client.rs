@@ -6,13 +6,19 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{Request, StatusCode, body::Bytes, client::conn::http1, header::HOST};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Method, Request, StatusCode,
+    body::Bytes,
+    client::conn::http1,
+    header::{CONTENT_TYPE, HOST},
+};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time::timeout};
 
-use super::{Ledger, Peers, Services, Status};
+use super::{Decided, Issued, Ledger, Peers, Proposal, Services, Status, server::Complaint};
 
 /// How long a node may take to answer. It sits on the same machine; one that takes longer hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -64,6 +70,14 @@ pub enum Error {
     Silent {
         /// The socket.
         path: PathBuf,
+    },
+    /// It did not take the issuer's decree.
+    #[error("the node at {} declined the decree: {reason}", path.display())]
+    Declined {
+        /// The socket.
+        path: PathBuf,
+        /// What it said.
+        reason: String,
     },
     /// It answered something else than what was asked.
     #[error("the node at {} gave no usable answer: {reason}", path.display())]
@@ -157,25 +171,58 @@ impl Client {
         self.get("/v1/ledger").await
     }
 
-    async fn get<T: DeserializeOwned>(&self, route: &str) -> Result<T, Error> {
-        match timeout(ANSWER_LIMIT, self.ask(route)).await {
-            Ok(Ok((StatusCode::OK, body))) => {
-                serde_json::from_slice(&body).map_err(|error| self.unusable(format_args!("{error} (another version?)")))
-            }
-            Ok(Ok((status, _))) => Err(self.unusable(format_args!("{route} was answered with {status}"))),
-            Ok(Err(error)) => Err(error),
-            Err(_elapsed) => Err(Error::Silent { path: self.path.clone() }),
+    /// What the network's issuer decided, and whom the next decree may be about.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub async fn issued(&self) -> Result<Issued, Error> {
+        self.get("/v1/decree").await
+    }
+
+    /// Hands over a decree, as it travels. The number that is in force then.
+    ///
+    /// # Errors
+    /// [`Error::Declined`], and as [`Self::status`].
+    pub async fn decide(&self, signed: &[u8]) -> Result<u64, Error> {
+        let proposal = Proposal { signed: STANDARD.encode(signed) };
+        let body = serde_json::to_vec(&proposal).map_err(|error| self.unusable(error))?;
+        let (status, answer) = self.ask(Method::POST, "/v1/decree", body.into()).await?;
+        if status == StatusCode::OK {
+            return self.read(&answer).map(|Decided { number }| number);
+        }
+        match serde_json::from_slice(&answer) {
+            Ok(Complaint { error }) => Err(Error::Declined { path: self.path.clone(), reason: error }),
+            Err(_) => Err(self.unusable(format_args!("the decree was answered with {status}"))),
         }
     }
 
+    async fn get<T: DeserializeOwned>(&self, route: &str) -> Result<T, Error> {
+        match self.ask(Method::GET, route, Bytes::new()).await? {
+            (StatusCode::OK, body) => self.read(&body),
+            (status, _) => Err(self.unusable(format_args!("{route} was answered with {status}"))),
+        }
+    }
+
+    fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Error> {
+        serde_json::from_slice(body).map_err(|error| self.unusable(format_args!("{error} (another version?)")))
+    }
+
+    async fn ask(&self, method: Method, route: &str, body: Bytes) -> Result<(StatusCode, Bytes), Error> {
+        let answer = timeout(ANSWER_LIMIT, self.exchange(method, route, body)).await;
+        answer.unwrap_or_else(|_elapsed| Err(Error::Silent { path: self.path.clone() }))
+    }
+
     /// The connection is driven here, beside the request: nothing is spawned.
-    async fn ask(&self, route: &str) -> Result<(StatusCode, Bytes), Error> {
+    async fn exchange(&self, method: Method, route: &str, body: Bytes) -> Result<(StatusCode, Bytes), Error> {
         let stream = self.connect().await?;
         let broken = |error: hyper::Error| self.unusable(error);
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let request = Request::get(route)
+        let request = Request::builder()
+            .method(method)
+            .uri(route)
             .header(HOST, "localhost")
-            .body(Empty::<Bytes>::new())
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
             .map_err(|error| self.unusable(error))?;
         let exchange = async move {
             let response = sender.send_request(request).await.map_err(broken)?;

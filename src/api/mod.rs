@@ -1,23 +1,28 @@
 //! What a node says to the people on its own machine.
 //!
 //! A node answers HTTP/1.1 on a Unix socket, the **control socket**, in the user's runtime folder. The commands that ask a
-//! running node (`status`, `peers`, `services`, `ledger`) are clients of it, and so is `curl --unix-socket`.
+//! running node (`status`, `peers`, `services`, `ledger`, `ban`, `token rotate`) are clients of it, and so is
+//! `curl --unix-socket`.
 //!
 //! ```text
-//! GET /v1/status      the whole of it (Status)
-//! GET /v1/peers       its connected members (Peers)
-//! GET /v1/services    what the network offers (Services)
-//! GET /v1/ledger      the records held (Ledger)
-//! GET /healthz        200 while the process answers
-//! GET /readyz         200 when bound and answering, 503 before that and while it drains
+//! GET  /v1/status      the whole of it (Status)
+//! GET  /v1/peers       its connected members (Peers)
+//! GET  /v1/services    what the network offers (Services)
+//! GET  /v1/ledger      the records held (Ledger)
+//! GET  /v1/decree      what the network's issuer decided, and whom the next decree may be about (Issued)
+//! POST /v1/decree      the issuer's next decree (Proposal); answered with its number (Decided), or why it was declined
+//! GET  /healthz        200 while the process answers
+//! GET  /readyz         200 when bound and answering, 503 before that and while it drains
 //! ```
 //!
 //! **Invariant.** Who can open the socket is the user who started the node, and nobody else: the folder is 0700, the
 //! socket 0600 before it has its name. Each answer is one consistent snapshot.
 //!
-//! Nothing can be changed here, and no secret is known here.
+//! Nothing can be changed here but by a decree that the network's issuer signed: the node only takes and spreads it, as
+//! it would from any member. No secret is known here.
 
 pub mod client;
+mod decree;
 mod server;
 mod status;
 #[cfg(test)]
@@ -25,7 +30,11 @@ mod tests;
 
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
+
 pub use client::Client;
+pub(crate) use decree::hex;
+pub use decree::{Decided, Declined, InForce, Issued, Member, Proposal};
 pub use server::{BindError, Server};
 pub use status::{Export, Front, Latency, Ledger, Node, Peer, Peers, Record, Service, Services, Status, Worker};
 
@@ -36,6 +45,12 @@ pub trait Source: Send + Sync + 'static {
 
     /// The records it holds now.
     fn ledger(&self) -> Ledger;
+
+    /// What the network's issuer decided, as far as is known here, and whom it may decide about.
+    fn issued(&self) -> Issued;
+
+    /// Takes a decree of the network's issuer, as it travels, and spreads it. Its number, once it is in force here.
+    fn decide(&self, signed: Vec<u8>) -> BoxFuture<'_, Result<u64, Declined>>;
 }
 
 /// Takes the control socket at `path`; answers begin with [`Server::run`]. See [`Server::bind`].

@@ -10,7 +10,8 @@ use std::{
     time::Duration,
 };
 
-use http_body_util::Full;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
@@ -19,7 +20,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::{
     net::{UnixListener, UnixStream},
     task::JoinSet,
@@ -27,7 +28,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Peers, Services, Source};
+use super::{Decided, Declined, Peers, Proposal, Services, Source};
+use crate::ledger::DECREE_MAX;
 
 /// Connections at once. A person and a few scripts have some; the next ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 32;
@@ -40,6 +42,9 @@ const CONNECTION_LIMIT: Duration = Duration::from_secs(10);
 
 /// Bytes of a request's head; hyper allows no less than 8 KiB.
 const MAX_HEAD: usize = 8 * 1024;
+
+/// Bytes of a request's body: the longest decree in base64, with some JSON around it.
+const MAX_BODY: usize = DECREE_MAX.div_ceil(3) * 4 + 1024;
 
 /// Pause after a failed accept (out of file descriptors), so that it does not become a busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -136,10 +141,8 @@ fn draft_of(path: &Path) -> PathBuf {
 
 /// One connection: one request. Whatever goes wrong is the client's own loss.
 async fn answer(stream: UnixStream, source: Arc<dyn Source>) {
-    let service = service_fn(|request: Request<Incoming>| {
-        let response = respond(request.method(), request.uri().path(), &*source);
-        async move { Ok::<_, Infallible>(response) }
-    });
+    let service =
+        service_fn(|request: Request<Incoming>| async { Ok::<_, Infallible>(respond(request, &*source).await) });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_LIMIT)
@@ -154,28 +157,63 @@ async fn answer(stream: UnixStream, source: Arc<dyn Source>) {
 }
 
 /// What a client is told that something cannot be had.
-#[derive(Serialize)]
-struct Complaint<'a> {
-    error: &'a str,
+#[derive(Serialize, Deserialize)]
+pub(super) struct Complaint {
+    pub(super) error: String,
 }
 
-fn respond(method: &Method, path: &str, source: &dyn Source) -> Response<Full<Bytes>> {
-    let is_known = matches!(path, "/v1/status" | "/v1/peers" | "/v1/services" | "/v1/ledger" | "/healthz" | "/readyz");
-    if is_known && !matches!(*method, Method::GET | Method::HEAD) {
-        let mut response = json(StatusCode::METHOD_NOT_ALLOWED, &Complaint { error: "only GET is answered here" });
-        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return response;
-    }
+async fn respond(request: Request<Incoming>, source: &dyn Source) -> Response<Full<Bytes>> {
+    let (head, body) = request.into_parts();
+    let (path, is_get) = (head.uri.path(), matches!(head.method, Method::GET | Method::HEAD));
     match path {
+        "/v1/decree" if head.method == Method::POST => decide(body, source).await,
+        "/v1/decree" if !is_get => only("GET, HEAD, POST", "only GET and POST are answered here"),
+        "/v1/status" | "/v1/peers" | "/v1/services" | "/v1/ledger" | "/healthz" | "/readyz" if !is_get => {
+            only("GET, HEAD", "only GET is answered here")
+        }
         "/v1/status" => json(StatusCode::OK, &source.status()),
         "/v1/peers" => json(StatusCode::OK, &Peers { peers: source.status().peers }),
         "/v1/services" => json(StatusCode::OK, &Services { services: source.status().services }),
         "/v1/ledger" => json(StatusCode::OK, &source.ledger()),
+        "/v1/decree" => json(StatusCode::OK, &source.issued()),
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" if source.status().ready => text(StatusCode::OK, "ready\n"),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-        _ => json(StatusCode::NOT_FOUND, &Complaint { error: "no such route" }),
+        _ => complain(StatusCode::NOT_FOUND, "no such route"),
     }
+}
+
+/// Hands a decree to the node. What it says of it is the answer.
+async fn decide(body: Incoming, source: &dyn Source) -> Response<Full<Bytes>> {
+    let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+        return complain(StatusCode::PAYLOAD_TOO_LARGE, "the body is cut off, or larger than any decree");
+    };
+    let signed =
+        serde_json::from_slice(&body.to_bytes()).ok().and_then(|Proposal { signed }| STANDARD.decode(signed).ok());
+    let Some(signed) = signed else {
+        return complain(StatusCode::BAD_REQUEST, "the body is not {\"signed\": BASE64}");
+    };
+    let declined = match source.decide(signed).await {
+        Ok(number) => return json(StatusCode::OK, &Decided { number }),
+        Err(declined) => declined,
+    };
+    let status = match declined {
+        Declined::Malformed(_) => StatusCode::BAD_REQUEST,
+        Declined::Elsewhere | Declined::Forged => StatusCode::FORBIDDEN,
+        Declined::Open | Declined::Outdated { .. } => StatusCode::CONFLICT,
+        Declined::Unavailable => StatusCode::NOT_IMPLEMENTED,
+    };
+    complain(status, &declined.to_string())
+}
+
+fn only(methods: &'static str, error: &str) -> Response<Full<Bytes>> {
+    let mut response = complain(StatusCode::METHOD_NOT_ALLOWED, error);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+fn complain(status: StatusCode, error: &str) -> Response<Full<Bytes>> {
+    json(status, &Complaint { error: error.to_owned() })
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response<Full<Bytes>> {

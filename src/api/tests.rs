@@ -17,6 +17,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{client::Error, *};
+use crate::ledger::{DECREE_MAX, WireError};
 
 #[derive(Default)]
 struct Sample {
@@ -51,6 +52,29 @@ impl Source for Sample {
 
     fn ledger(&self) -> Ledger {
         Ledger { revision: 3, records: vec![] }
+    }
+
+    fn issued(&self) -> Issued {
+        let member = Member { node: "12D3KooWB".into(), name: "laptop".into(), invitation: Some("07".repeat(16)) };
+        Issued {
+            network: "k7qd-93ma".into(),
+            network_id: "01".repeat(16),
+            issuer: Some("09".repeat(32)),
+            node: "12D3KooWB".into(),
+            decree: None,
+            members: vec![member],
+        }
+    }
+
+    fn decide(&self, signed: Vec<u8>) -> BoxFuture<'_, Result<u64, Declined>> {
+        let answer = match *signed {
+            [] => Err(Declined::Malformed(WireError::Truncated)),
+            [0, ..] => Err(Declined::Forged),
+            [1, ..] => Err(Declined::Outdated { number: 9 }),
+            [2, ..] => Err(Declined::Unavailable),
+            _ => Ok(signed.len() as u64),
+        };
+        Box::pin(async { answer })
     }
 }
 
@@ -96,6 +120,46 @@ async fn the_client_reads_what_the_source_says() {
     assert_eq!(client.services().await.unwrap().services, node.source.status().services);
     assert_eq!(client.peers().await.unwrap().peers, []);
     assert_eq!(client.ledger().await.unwrap(), node.source.ledger());
+    assert_eq!(client.issued().await.unwrap(), node.source.issued());
+}
+
+#[tokio::test]
+async fn a_decree_reaches_the_node_and_its_answer_the_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = start(&folder, "laptop");
+    let client = Client::at(&node.path);
+    assert_eq!(client.decide(&[7; DECREE_MAX]).await.unwrap(), DECREE_MAX as u64, "the longest fits");
+    for (signed, reason) in [
+        (&[][..], "it is no decree: the message ends inside a field"),
+        (&[0], "it is not signed by the network's issuer"),
+        (&[1], "a later one is in force, number 9: try again, so that the next one is made from that"),
+        (&[2], "decrees are not available in this build"),
+        (&[7; 2 * DECREE_MAX], "the body is cut off, or larger than any decree"),
+    ] {
+        let error = client.decide(signed).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("the node at {} declined the decree: {reason}", node.path.display()),
+            "{:?}",
+            signed.first()
+        );
+        assert!(!error.is_usage());
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_proposal_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = start(&folder, "laptop");
+    for body in ["", "{}", "{\"signed\":\"?\"}", "[]"] {
+        let length = body.len();
+        let answer =
+            raw(&node.path, &format!("POST /v1/decree HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}"))
+                .await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("BASE64"), "{answer}");
+    }
+    let put = raw(&node.path, "PUT /v1/decree HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await;
+    assert!(put.starts_with("HTTP/1.1 405 ") && put.contains("allow: GET, HEAD, POST"), "{put}");
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ impl ParseWordError {
     }
 }
 
-/// A span of time: numbers with units, `30s`, `500ms`, `1m30s`, `2h`; `0` or up to a year.
+/// A span of time: numbers with units, `30s`, `500ms`, `1m30s`, `2h`, `7d`; `0` or up to a year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
@@ -39,9 +39,9 @@ impl FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let span = if text == "0" { Some(Duration::ZERO) } else { sum(text) };
-        span.filter(|span| *span <= MAX_SPAN)
-            .map(Self)
-            .ok_or_else(|| ParseWordError::new(text, "a span of time like 30s, 500ms, 1m30s or 2h, of a year at most"))
+        span.filter(|span| *span <= MAX_SPAN).map(Self).ok_or_else(|| {
+            ParseWordError::new(text, "a span of time like 30s, 500ms, 1m30s, 2h or 7d, of a year at most")
+        })
     }
 }
 
@@ -57,6 +57,7 @@ fn sum(mut rest: &str) -> Option<Duration> {
             "s" => Duration::from_secs(number),
             "m" => Duration::from_secs(number.checked_mul(60)?),
             "h" => Duration::from_secs(number.checked_mul(60 * 60)?),
+            "d" => Duration::from_secs(number.checked_mul(24 * 60 * 60)?),
             _ => return None,
         };
         sum = sum.checked_add(part)?;
@@ -157,7 +158,8 @@ mod tests {
 
     #[test]
     fn spans_are_sums_of_numbers_with_units() {
-        for (text, ms) in [("0", 0), ("0s", 0), ("500ms", 500), ("30s", 30_000), ("1m30s", 90_000), ("2h", 7_200_000)] {
+        let known = [("0", 0), ("0s", 0), ("500ms", 500), ("30s", 30_000), ("1m30s", 90_000), ("2h", 7_200_000)];
+        for (text, ms) in known.into_iter().chain([("7d", 604_800_000), ("1d12h", 129_600_000)]) {
             assert_eq!(text.parse(), Ok(Span(Duration::from_millis(ms))), "{text}");
         }
         for text in [
@@ -167,9 +169,10 @@ mod tests {
             "-1s",
             "1.5s",
             "1 s",
-            "1d",
+            "1w",
             "30s ",
             "8761h",
+            "366d",
             "99999999999999999999s",
             "18446744073709551615h",
             "1s2",

@@ -252,6 +252,11 @@ impl Actor {
                 Output::Misbehaved { peer, offence } => {
                     tracing::warn!(peer = peer.short(), %offence, "peer misbehaved");
                 }
+                Output::Decree(decree) => tracing::info!(number = decree.decree().number, "decree in force"),
+                Output::Expel { peer, offence } => {
+                    tracing::warn!(peer = peer.short(), %offence, "peer expelled");
+                    self.net.disconnect(peer).await;
+                }
                 Output::Refused(error) => tracing::error!(%error, "own record refused"),
                 Output::KeyShared => tracing::error!(
                     "another node uses this node's identity: give each process its own --identity or --state-dir"

@@ -54,6 +54,33 @@ pub enum Error {
         /// Which file.
         path: PathBuf,
     },
+    /// A file that was to be made is there already. It stays as it was.
+    #[error("{} is there already: choose another place, or move it away", path.display())]
+    Exists {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// There is no file with the issuer's key.
+    #[error("no issuer key at {}: it lies where `p2p-fed token --admin` made it; name it with --issuer-key", path.display())]
+    NoIssuerKey {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// What the issuer's key file holds is no key.
+    #[error("{} holds no issuer key: restore it from a backup, or name the right file with --issuer-key", path.display())]
+    NotAnIssuerKey {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// What lies beside the issuer's key is not its last decree.
+    #[error(
+        "{} holds no decree of this issuer: restore it from a backup, or remove it if the node here knows the newest one",
+        path.display()
+    )]
+    NotADecree {
+        /// Which file.
+        path: PathBuf,
+    },
     /// Another process uses it.
     #[error("{} is held by another process: stop that one, or choose another {choice}", path.display())]
     InUse {

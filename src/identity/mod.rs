@@ -8,9 +8,20 @@
 //! <base>/<network>/<name>/identity    the key, 0600
 //!                         seq         number of the last record
 //!                         snapshot    what it knew of the others
+//!                         spent       which invitations for one machine are used up
+//!                         generation  the newest secret of the network, if that is not the token's
 //!                         lock        held while a process uses the folder
 //! <runtime>/<name>.lock               held while a process on this host goes by the name
 //!           <name>.sock               its control socket (made elsewhere)
+//! ```
+//!
+//! Whoever keeps a network's issuer has its key in a file of its own ([`IssuerFile`]), with what it decided last beside it
+//! ([`DecreeFile`]):
+//!
+//! ```text
+//! <config>/issuers/<network>.key           the key, 0600
+//!                  <network>.key.decree    its last decree
+//!                  <network>.key.lock      held while the next one is made
 //! ```
 //!
 //! # Invariants
@@ -24,7 +35,9 @@
 //!
 //! Not here: what a snapshot says, the socket itself, and the choice of names among other nodes of the network.
 
+mod decree_file;
 mod error;
+mod issuer_file;
 mod key_file;
 mod keypair;
 mod lock;
@@ -34,14 +47,18 @@ mod safe_file;
 mod safe_folder;
 mod seq_file;
 mod snapshot_file;
+mod spent_file;
 mod state_dir;
 
+pub use decree_file::DecreeFile;
 pub use error::Error;
+pub use issuer_file::IssuerFile;
 pub use key_file::KeyFile;
 pub use keypair::Identity;
 pub use name::{NodeName, ParseNodeNameError};
 pub use runtime_dir::RuntimeDir;
 pub use snapshot_file::Snapshot;
+pub use spent_file::SpentFile;
 pub use state_dir::StateDir;
 
 #[cfg(test)]

@@ -32,9 +32,14 @@ pub(super) fn open(path: &Path) -> Result<Option<File>, Error> {
 
 /// Reads a file that may hold a secret, or says `None` if there is none. Refuses what [`open`] does.
 pub(super) fn read(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+    read_at_most(path, MAX_SIZE)
+}
+
+/// The same, for a file that may have more or fewer bytes. What is beyond them is not read.
+pub(super) fn read_at_most(path: &Path, limit: usize) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
     let Some(file) = open(path)? else { return Ok(None) };
-    let mut content = Zeroizing::new(Vec::with_capacity(MAX_SIZE));
-    file.take(MAX_SIZE as u64).read_to_end(&mut content).map_err(Error::io("read", path))?;
+    let mut content = Zeroizing::new(Vec::with_capacity(limit));
+    file.take(limit as u64).read_to_end(&mut content).map_err(Error::io("read", path))?;
     Ok(Some(content))
 }
 
@@ -43,6 +48,23 @@ pub(super) fn open_or_create(path: &Path) -> Result<File, Error> {
     let file = options().write(true).create(true).open(path).map_err(|error| refusal(path, error))?;
     check(path, &file)?;
     Ok(file)
+}
+
+/// Puts the content into a new file, 0600. When this returns, it survives a power cut; when it fails, it leaves nothing
+/// behind, and what was there before still is.
+pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let made = options().write(true).create_new(true).open(path);
+    let mut file = made.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
+        _ => Error::io("create", path)(error),
+    })?;
+    let written = file.write_all(content).and_then(|()| file.sync_all()).map_err(Error::io("write", path));
+    if written.is_err() {
+        // It was made above, and holds a part of what it should at most.
+        let _ = fs::remove_file(path);
+    }
+    written?;
+    safe_folder::sync(folder_of(path))
 }
 
 /// Puts the content in place, 0600, replacing what was there. When this returns, it survives a power cut; when it fails, what
@@ -82,7 +104,7 @@ fn draft_of(path: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

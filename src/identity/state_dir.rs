@@ -7,8 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use zeroize::Zeroizing;
+
 use super::{
-    Error, Identity, NodeName, RuntimeDir, Snapshot, lock::Lock, safe_folder, seq_file::SeqFile,
+    Error, Identity, NodeName, RuntimeDir, Snapshot, SpentFile, lock::Lock, safe_file, safe_folder, seq_file::SeqFile,
     snapshot_file::SnapshotFile,
 };
 
@@ -111,6 +113,39 @@ impl StateDir {
         self.seq.persist(seq)
     }
 
+    /// Which invitations for one machine are used up, as far as this node knows. To be loaded once.
+    pub fn load_spent(&self) -> SpentFile {
+        SpentFile::load(SnapshotFile::new(self.path.join("spent")))
+    }
+
+    /// The newest generation of the network that this node was given the secret of. A file that is damaged or not safe to use
+    /// counts as none, with a warning in the log: the token then has to do.
+    pub fn load_generation(&self) -> Option<(u32, Zeroizing<[u8; 32]>)> {
+        let path = self.path.join("generation");
+        let content = match safe_file::read(&path) {
+            Ok(content) => content?,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "generation file is unusable, going by the token");
+                return None;
+            }
+        };
+        let decoded = decode_generation(&content);
+        if decoded.is_none() {
+            tracing::warn!(path = %path.display(), "generation file is damaged, going by the token");
+        }
+        decoded
+    }
+
+    /// Keeps the secret of a newer generation. When this returns, it survives a power cut.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be written. The node goes on with the secret, and needs the new token after a restart.
+    pub fn save_generation(&self, generation: u32, secret: &[u8; 32]) -> Result<(), Error> {
+        let content = Zeroizing::new([&generation.to_be_bytes()[..], secret].concat());
+        safe_file::replace(&self.path.join("generation"), &content)
+    }
+
     /// What this node knew of the others when it last saved it. What is damaged is left out, and a file that is not safe to use
     /// counts as none, each with a warning in the log.
     pub fn load_snapshot(&self) -> Snapshot {
@@ -128,6 +163,11 @@ impl StateDir {
     pub fn save_snapshot(&self, items: impl Iterator<Item = Vec<u8>>) -> Result<usize, Error> {
         self.snapshot.save(items)
     }
+}
+
+fn decode_generation(content: &[u8]) -> Option<(u32, Zeroizing<[u8; 32]>)> {
+    let (generation, secret) = content.split_first_chunk()?;
+    Some((u32::from_be_bytes(*generation), Zeroizing::new(secret.try_into().ok()?)))
 }
 
 /// Relative paths in the variables are to be ignored (XDG Base Directory Specification).
@@ -178,6 +218,19 @@ mod tests {
     }
 
     #[test]
+    fn a_generation_is_kept_and_a_damaged_one_is_none() {
+        let host = Host::new();
+        let state = host.claim("a", false).unwrap();
+        assert_eq!(state.load_generation(), None);
+        state.save_generation(3, &[7; 32]).unwrap();
+        assert_eq!(state.load_generation().map(|(generation, secret)| (generation, *secret)), Some((3, [7; 32])));
+        let path = state.path().join("generation");
+        assert_eq!(mode(&path), 0o600);
+        fs::write(&path, [1; 35]).unwrap();
+        assert_eq!(state.load_generation(), None);
+    }
+
+    #[test]
     fn is_laid_out_as_documented() {
         let host = Host::new();
         let state = host.claim("gpu1", false).unwrap();
@@ -218,7 +271,7 @@ mod tests {
         nodes.sort();
         nodes.dedup();
         assert_eq!(nodes.len(), 4);
-        all.iter().zip(1..).for_each(|(state, n)| drop(state.save_snapshot([vec![n]].into_iter()).unwrap()));
+        all.iter().zip(1..).for_each(|(state, n)| assert_eq!(state.save_snapshot([vec![n]].into_iter()).unwrap(), 0));
         let snapshots: Vec<_> =
             all.iter().flat_map(|state| state.load_snapshot().items().collect::<Vec<_>>().concat()).collect();
         assert_eq!(snapshots, [1, 2, 3, 4]);

@@ -29,8 +29,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Acceptance, Command, Config, DIRECT, Dht, Error, Frame, Peers, Receipt, SYNC, Streams, TUNNEL,
-    admission::{Admission, Credentials, Standing, Strangers},
+    Acceptance, Command, Config, DIRECT, Dht, Error, Frame, Guests, Peers, Receipt, SYNC, Streams, TUNNEL,
+    admission::{Admission, Keyring, Secret, Standing, Strangers},
     behaviour::{Behaviour, BehaviourEvent, MemberBehaviourEvent},
     complaint,
     connections::Connections,
@@ -38,6 +38,7 @@ use super::{
     door::{self, Door},
     listen, mdns, node_of,
     rendezvous::{Rendezvous, Step},
+    renewals::RENEW,
     streams::{self, Inbound},
     topics::Topics,
     transport,
@@ -69,6 +70,9 @@ pub(super) struct Bound {
     pub(super) tunnels: mpsc::Receiver<Inbound>,
     pub(super) syncs: mpsc::Receiver<Inbound>,
     pub(super) directs: mpsc::Receiver<Inbound>,
+    pub(super) renewals: mpsc::Receiver<Inbound>,
+    pub(super) admission: Admission,
+    pub(super) keyring: Keyring,
     pub(super) knocks: mpsc::Receiver<TcpStream>,
     pub(super) peers: watch::Receiver<Arc<Peers>>,
     pub(super) addresses: watch::Receiver<Vec<Multiaddr>>,
@@ -110,17 +114,18 @@ impl Actor {
         config: Config,
         identity: &Identity,
         token: Arc<Token>,
+        guests: Option<Guests>,
         frames: mpsc::Sender<Frame>,
         commands: mpsc::Receiver<Command>,
         cancel: CancellationToken,
     ) -> Result<Bound, Error> {
         let (keypair, local) = (identity.keypair(), identity.peer_id());
-        let credentials =
-            Credentials { network: token.network_id(), generation: token.generation(), key: token.admission_key() };
+        let keyring = Keyring::new(Secret::of(&token));
         let strangers = if config.dht == Dht::Off { Strangers::Refuse } else { Strangers::Dht };
-        let admission = Admission::new(credentials, local, strangers);
-        let protocols = [TUNNEL, SYNC, DIRECT];
-        let (behaviour, streams, [tunnels, syncs, directs]) = streams::Streams::new(admission.clone(), protocols);
+        let admission = Admission::new(keyring.clone(), guests, local, strangers);
+        let protocols = [TUNNEL, SYNC, DIRECT, RENEW];
+        let (behaviour, streams, [tunnels, syncs, directs, renewals]) =
+            streams::Streams::new(admission.clone(), protocols);
         let (door, knocks) = Door::new();
         let topics = Topics::default();
         let behaviour = Behaviour::new(&keypair, config.dht, admission.clone(), behaviour, topics.allowed())?;
@@ -141,7 +146,7 @@ impl Actor {
             rendezvous: (config.dht != Dht::Off).then(|| Rendezvous::new(Duration::ZERO, rand::random())),
             swarm,
             token,
-            admission,
+            admission: admission.clone(),
             started,
             dials: HashMap::new(),
             topics,
@@ -160,7 +165,10 @@ impl Actor {
         };
         actor.enter();
         actor.addresses_changed();
-        Ok(Bound { actor, streams, tunnels, syncs, directs, knocks, peers, addresses: addresses_seen })
+        let addresses = addresses_seen;
+        let inlets =
+            Bound { actor, streams, tunnels, syncs, directs, renewals, admission, keyring, knocks, peers, addresses };
+        Ok(inlets)
     }
 
     /// Sets out for the bootstrap peers and the DHT.
@@ -441,7 +449,7 @@ impl Actor {
         if first {
             self.dialer.connected(peer);
         }
-        let Standing::Member { clock_ahead_ms, further } = self.admission.standing(&peer) else { return };
+        let Standing::Member { clock_ahead_ms, further, .. } = self.admission.standing(&peer) else { return };
         let Some(node) = node_of(&peer) else { return };
         if clock_ahead_ms.abs() > CLOCK_TOLERANCE_MS && !self.clock_told {
             self.clock_told = true;

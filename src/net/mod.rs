@@ -26,13 +26,15 @@ pub mod mdns;
 mod members;
 mod peers;
 mod rendezvous;
+mod renewals;
 mod streams;
 mod topics;
 mod transport;
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Instant};
 
-pub use admission::Error as AdmissionError;
+use admission::{Admission, Keyring, Secret, Standing};
+pub use admission::{Denial, Error as AdmissionError, Guests};
 pub use door::KNOCK;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub};
 pub use peers::{Peer, Peers, Transport, node_of, peer_of};
@@ -166,6 +168,8 @@ pub struct Net {
     streams: Streams,
     peers: watch::Receiver<Arc<Peers>>,
     addresses: watch::Receiver<Vec<Multiaddr>>,
+    admission: Admission,
+    keyring: Keyring,
 }
 
 /// What arrives from other members. Each queue has one reader.
@@ -192,7 +196,7 @@ enum Command {
 }
 
 impl Net {
-    /// Binds the listeners. The future is the network's task: nobody is dialled before it runs, and it ends after `cancel`,
+    /// Binds the listeners. In a network with an issuer, `guests` says who this node is to it. The future is the network's task: nobody is dialled before it runs, and it ends after `cancel`,
     /// when all connections are closed.
     ///
     /// # Errors
@@ -201,18 +205,22 @@ impl Net {
         config: Config,
         identity: &Identity,
         token: Arc<Token>,
+        guests: Option<Guests>,
         cancel: CancellationToken,
     ) -> Result<(Self, Arrivals, impl Future<Output = ()> + Send + use<>), Error> {
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (frames, arriving) = mpsc::channel(GOSSIP_QUEUE);
-        let built = actor::Actor::bind(config, identity, token, frames, queue, cancel).await?;
+        let built = actor::Actor::bind(config, identity, token, guests, frames, queue, cancel.clone()).await?;
         let net = Self {
             node: identity.node_id(),
             commands,
             streams: built.streams,
             peers: built.peers,
             addresses: built.addresses,
+            admission: built.admission.clone(),
+            keyring: built.keyring,
         };
+        let renewals = renewals::hear(built.renewals, built.admission, cancel);
         let arrivals = Arrivals {
             frames: arriving,
             tunnels: built.tunnels,
@@ -220,7 +228,8 @@ impl Net {
             directs: built.directs,
             knocks: built.knocks,
         };
-        Ok((net, arrivals, built.actor.run()))
+        let network = built.actor.run();
+        Ok((net, arrivals, async move { drop(tokio::join!(network, renewals)) }))
     }
 
     /// This node.
@@ -241,6 +250,39 @@ impl Net {
     /// Opens streams to members.
     pub fn streams(&self) -> &Streams {
         &self.streams
+    }
+
+    /// Whether `node`, a member, may open tunnels here: in an open network all may.
+    pub fn may_serve(&self, node: &NodeId) -> bool {
+        self.admission.guests().is_none_or(|guests| guests.granted(node).is_some_and(|grant| grant.may_serve()))
+    }
+
+    /// The newest generation of the network that this node has the secret of.
+    pub fn generation(&self) -> u32 {
+        self.keyring.generation()
+    }
+
+    /// The generation that `node`, a connected member, proved last.
+    pub fn generation_of(&self, node: &NodeId) -> Option<u32> {
+        match self.admission.standing(&peer_of(node)?) {
+            Standing::Member { generation, .. } => Some(generation),
+            Standing::Stranger => None,
+        }
+    }
+
+    /// Goes on with the generation of `token`, if that is newer. Members of the one before are admitted until then.
+    pub fn advance(&self, token: &Token, older_until: Instant) {
+        self.keyring.advance(Secret::of(token), older_until);
+    }
+
+    /// Proves the newest generation to a connected member, which does the same.
+    ///
+    /// # Errors
+    /// Where the peer is not connected, has not moved on itself, or does not answer.
+    pub async fn renew(&self, node: &NodeId) -> Result<(), AdmissionError> {
+        let peer = peer_of(node).ok_or(AdmissionError::NotAMember)?;
+        let stream = self.streams.open(peer, renewals::RENEW).await?;
+        self.admission.renew(peer, stream).await
     }
 
     /// Sends a record to all members, as far as gossip reaches now.

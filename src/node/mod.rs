@@ -38,7 +38,7 @@ use crate::{
     direct::{self, Direct},
     gossip::Gossip,
     identity::{KeyFile, NodeName, RuntimeDir, StateDir},
-    ledger::{self, NodeId},
+    ledger::{self, IssuerKey, NetworkId, NodeId},
     net::{self, Inbound, Net, node_of, peer_of},
     token::Token,
     worker::{self, Export, Worker},
@@ -101,6 +101,8 @@ struct Shared {
     started: Instant,
     name: NodeName,
     network: String,
+    network_id: NetworkId,
+    issuer: Option<IssuerKey>,
     net: Net,
     gossip: Gossip,
     worker: Worker,
@@ -141,7 +143,7 @@ impl Node {
         let socket = runtime.socket(state.name());
 
         let (net, arrivals, network) =
-            Net::bind(config.net, &identity, Arc::clone(&token), network_stop.clone()).await?;
+            Net::bind(config.net, &identity, Arc::clone(&token), None, network_stop.clone()).await?;
         let ledger = ledger::Config::new(token.network_id(), token.generation());
         let (gossip, ledger_task) = Gossip::new(
             ledger,
@@ -183,6 +185,8 @@ impl Node {
             started: Instant::now(),
             name: state.name().clone(),
             network: token.short_id(),
+            network_id: token.network_id(),
+            issuer: token.issuer(),
             net,
             gossip,
             worker,

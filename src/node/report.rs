@@ -5,12 +5,14 @@ use std::{
     sync::atomic::Ordering,
 };
 
+use futures::future::BoxFuture;
+
 use super::{Shared, front::Running};
 use crate::{
     api::{self, Source},
     balance::EndpointStatus,
     direct,
-    ledger::{NodeId, Service, View},
+    ledger::{Entry, NodeId, Service, UnverifiedDecree, View},
     net::Peers,
 };
 
@@ -52,6 +54,38 @@ impl Source for Shared {
             }
         });
         api::Ledger { revision: view.revision, records: records.collect() }
+    }
+
+    fn issued(&self) -> api::Issued {
+        let view = self.gossip.views().borrow().clone();
+        let member = |(node, entry): (&NodeId, &Entry)| api::Member {
+            node: node.to_string(),
+            name: entry.record.statement.name.clone(),
+            // TODO: the serial of the credential in the record.
+            invitation: None,
+        };
+        api::Issued {
+            network: self.network.clone(),
+            network_id: api::hex(&self.network_id.0),
+            issuer: self.issuer.map(|issuer| api::hex(issuer.as_bytes())),
+            node: self.net.node().to_string(),
+            // TODO: the decree that the ledger holds.
+            decree: None,
+            members: view.nodes.iter().map(member).collect(),
+        }
+    }
+
+    fn decide(&self, signed: Vec<u8>) -> BoxFuture<'_, Result<u64, api::Declined>> {
+        Box::pin(async move {
+            let issuer = self.issuer.ok_or(api::Declined::Open)?;
+            let decree = UnverifiedDecree::decode(&signed)?;
+            if decree.decree().network != self.network_id {
+                return Err(api::Declined::Elsewhere);
+            }
+            let _decree = decree.verify(&issuer).map_err(|_| api::Declined::Forged)?;
+            // TODO: hand it to the ledger, which says whether a later one is in force.
+            Err(api::Declined::Unavailable)
+        })
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::{OneTime, Secret, Token};
+use super::{OneTime, Secret, Token, invite::instant};
+use crate::ledger::{Invitation, Roles};
 
 /// Bits under which a secret counts as guessable.
 const ENOUGH_BITS: f64 = 128.0;
@@ -27,8 +28,12 @@ pub struct Description {
     pub format: &'static str,
     /// Whether only nodes that pass admission take part; if not, edgevpn and LocalAI nodes may, too.
     pub strict: bool,
-    /// How often the network's keys were replaced, counted from 1.
+    /// How often the key of admission was replaced, counted from 1.
     pub generation: u32,
+    /// The fingerprint of the issuer's public key. None in an open network, where every holder may do everything.
+    pub issuer: Option<String>,
+    /// What the issuer lets the machine with this token do. None in an open network, and in the issuer's own token.
+    pub invitation: Option<InvitationDescription>,
     /// How the rendezvous is made.
     pub dht: OneTimeDescription,
     /// How edgevpn's gossip topic and sealing key are made; its interval is also that of the native topics.
@@ -56,6 +61,21 @@ pub struct OneTimeDescription {
     pub length: usize,
 }
 
+/// An invitation. Its serial is no secret; the holder's key pair is not shown.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InvitationDescription {
+    /// Which one, in 32 hexadecimal digits.
+    pub serial: String,
+    /// `serve`, `expose`, `relay`.
+    pub roles: Vec<&'static str>,
+    /// Pattern over the services that may be exposed, where any may be.
+    pub services: String,
+    /// From when on it is worth nothing. None: it does not expire.
+    pub expires: Option<String>,
+    /// Whether it is for the first node alone that shows it.
+    pub once: bool,
+}
+
 /// A secret, masked.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SecretDescription {
@@ -66,24 +86,32 @@ pub struct SecretDescription {
 }
 
 impl Token {
-    /// What the token says, secrets masked, and what is wrong with it.
-    pub fn describe(&self) -> Description {
+    /// What the token says, secrets masked, and what is wrong with it at this instant.
+    pub fn describe(&self, unix_s: u64) -> Description {
         Description {
             network: self.short_id(),
             format: if self.native.is_some() { "p2p-fed" } else { "edgevpn" },
             strict: self.is_strict(),
             generation: self.generation(),
+            issuer: self.issuer().map(|issuer| issuer.fingerprint()),
+            invitation: self.invite().map(|invite| describe_invitation(invite.invitation())),
             dht: describe_one_time(&self.dht),
             crypto: describe_one_time(&self.crypto),
             room: mask(self.room.expose()),
             rendezvous: mask(self.rendezvous.expose()),
             mdns: mask(self.mdns_name()),
             max_message_size: self.max_message_size,
-            warnings: self.warnings(),
+            warnings: self.weaknesses().into_iter().chain(self.obstacle(unix_s)).collect(),
         }
     }
 
-    fn warnings(&self) -> Vec<String> {
+    /// Why no node can use it.
+    fn obstacle(&self, unix_s: u64) -> Option<String> {
+        self.check_expiry(unix_s).err().map(|error| error.to_string())
+    }
+
+    /// What is wrong with its secrets and periods, a line each. It can be used all the same.
+    pub fn weaknesses(&self) -> Vec<String> {
         let secrets = [
             ("otp.dht.key", &self.dht.key),
             ("otp.crypto.key", &self.crypto.key),
@@ -133,6 +161,18 @@ fn describe_one_time(one_time: &OneTime) -> OneTimeDescription {
     }
 }
 
+fn describe_invitation(invitation: &Invitation) -> InvitationDescription {
+    let Roles { serve, expose, relay } = invitation.roles;
+    let roles = [(serve, "serve"), (expose, "expose"), (relay, "relay")];
+    InvitationDescription {
+        serial: invitation.serial.to_string(),
+        roles: roles.into_iter().filter_map(|(has, role)| has.then_some(role)).collect(),
+        services: invitation.services.to_string(),
+        expires: (invitation.expires_unix_s != 0).then(|| instant(invitation.expires_unix_s)),
+        once: invitation.once,
+    }
+}
+
 fn mask(secret: &str) -> SecretDescription {
     SecretDescription { value: "***", characters: secret.chars().count() }
 }
@@ -149,13 +189,18 @@ mod tests {
     use std::num::NonZeroU64;
 
     use super::*;
-    use crate::token::{Mint, parse::tests::golden};
+    use crate::token::{
+        Mint, Terms,
+        parse::tests::{golden, issued, issuer},
+    };
+
+    const NOW: u64 = 1_800_000_000;
 
     #[test]
     fn nothing_is_wrong_with_what_is_minted() {
         for strict in [true, false] {
             let token = Token::mint(&Mint { strict, ..Mint::default() }).unwrap();
-            let description = token.describe();
+            let description = token.describe(NOW);
             assert_eq!(description.warnings, Vec::<String>::new());
             assert_eq!((description.format, description.strict, description.generation), ("p2p-fed", strict, 1));
             assert_eq!(description.network, token.short_id());
@@ -171,7 +216,7 @@ mod tests {
         token.dht.interval = NonZeroU64::new(5).unwrap();
         token.crypto.length = 6;
         token.max_message_size = 1000;
-        let description = token.describe();
+        let description = token.describe(NOW);
         assert_eq!((description.format, description.strict), ("edgevpn", false));
         assert_eq!(
             description.warnings,
@@ -189,9 +234,24 @@ mod tests {
     }
 
     #[test]
+    fn says_what_an_invitation_allows() {
+        let own = issued().describe(NOW);
+        assert_eq!((own.issuer.as_deref(), own.invitation), (Some(&*issued().issuer().unwrap().fingerprint()), None));
+        assert_eq!(golden().describe(NOW).issuer, None);
+        let roles = Roles { serve: true, relay: true, expose: false };
+        let terms = Terms { roles, services: "llm-*".parse().unwrap(), expires_unix_s: NOW + 1, once: true };
+        let token = issued().inviting(terms, &issuer()).unwrap();
+        let invitation = token.describe(NOW).invitation.unwrap();
+        assert_eq!((invitation.roles, invitation.services.as_str()), (vec!["serve", "relay"], "llm-*"));
+        assert_eq!((invitation.expires.as_deref(), invitation.once), (Some("2027-01-15T08:00:01Z"), true));
+        let said = |unix_s| token.describe(unix_s).warnings.iter().any(|line| line.contains("expired"));
+        assert!(!said(NOW) && said(NOW + 1));
+    }
+
+    #[test]
     fn shows_no_secret_in_any_form() {
         let token = golden();
-        let description = token.describe();
+        let description = token.describe(NOW);
         for shown in [serde_json::to_string(&description).unwrap(), format!("{description:?}")] {
             for secret in ["DD", "CC", "RR", "ZZ", "MM"] {
                 assert!(!shown.contains(secret), "{shown}");

@@ -50,6 +50,29 @@ pub enum Error {
         "the token's `p2pfed` section has a part unknown here: it was made by a newer p2p-fed, or edited; upgrade or copy it again"
     )]
     Unknown,
+    /// There are no roles to give: nobody has a say.
+    #[error(
+        "the network has no issuer, so every holder of its token may do everything: hand out the token itself, or make a network with one by `p2p-fed token --admin`"
+    )]
+    NoIssuer,
+    /// The invitation is not what was printed.
+    #[error("the token's invitation is damaged: copy the whole line that `p2p-fed token invite` printed")]
+    InvitationDamaged,
+    /// The invitation was made for another network.
+    #[error(
+        "the token's invitation is for another network: ask the keeper of this network's issuer key for one (`p2p-fed token invite`)"
+    )]
+    InvitationElsewhere,
+    /// Somebody else than the issuer made the invitation.
+    #[error(
+        "the token's invitation is not signed by the network's issuer: ask the keeper of the issuer's key for one (`p2p-fed token invite`)"
+    )]
+    InvitationForged,
+    /// The invitation is not good any more.
+    #[error(
+        "the token's invitation expired at {0}: ask the keeper of the network's issuer key for another (`p2p-fed token invite`)"
+    )]
+    InvitationExpired(String),
     /// The operating system has no randomness to give. Another try may succeed.
     #[error("no token minted: the operating system gave no randomness ({0})")]
     NoRandomness(String),

@@ -4,7 +4,7 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use super::{Token, Windows, otp::hex, secret::secret_key};
+use super::{FIRST_GENERATION, Token, Windows, otp::hex, secret::secret_key};
 use crate::ledger::NetworkId;
 
 /// Keeps our keys apart from whatever else may be derived from the same token (RFC 5869 §3.1).
@@ -15,6 +15,7 @@ mod label {
     pub(super) const NETWORK: &[u8] = b"network id";
     pub(super) const SHORT: &[u8] = b"short id";
     pub(super) const ADMISSION: &[u8] = b"admission";
+    pub(super) const LATER_ADMISSION: &[u8] = b"admission of a later generation";
     pub(super) const GOSSIP: &[u8] = b"gossip topic";
 }
 
@@ -51,9 +52,16 @@ impl Token {
         head.iter().chain(&['-']).chain(tail).collect()
     }
 
-    /// The key of the admission MAC.
+    /// The key of the admission MAC: the one value that a generation's secret changes.
     pub fn admission_key(&self) -> AdmissionKey {
-        AdmissionKey(self.derive(label::ADMISSION))
+        let Some(secret) = self.generation_secret() else { return AdmissionKey(self.derive(label::ADMISSION)) };
+        let root = self.key_material();
+        let generation = self.generation().to_be_bytes();
+        let mut material = Zeroizing::new(Vec::with_capacity(root.len() + size_of::<u32>() + secret.as_bytes().len()));
+        material.extend_from_slice(&root);
+        material.extend_from_slice(&generation);
+        material.extend_from_slice(secret.as_bytes());
+        AdmissionKey(derive(&material, label::LATER_ADMISSION))
     }
 
     /// The native gossip topics around this instant; they change with [`Self::gossip_epochs`].
@@ -65,17 +73,12 @@ impl Token {
     }
 
     fn derive<const N: usize>(&self, info: &[u8]) -> [u8; N] {
-        const { assert!(N <= 255 * 32, "HKDF-SHA256 gives at most 255 blocks of 32 bytes") };
-        let mut key = [0; N];
-        if Hkdf::<Sha256>::new(Some(SALT), &self.key_material()).expand(info, &mut key).is_err() {
-            unreachable!("the assertion above bounds the length");
-        }
-        key
+        derive(&self.key_material(), info)
     }
 
-    /// Every secret with its length before it, so that no two tokens run together into the same bytes; then the generation,
-    /// and one more byte in a strict network: a token whose section was lost on the way is no member, rather than a member
-    /// that is less strict than the others.
+    /// Every secret with its length before it, so that no two tokens run together into the same bytes; then the generation
+    /// (the first, where a later one has a secret of its own), and one more byte in a strict network: a token whose section
+    /// was lost on the way is no member, rather than a member that is less strict than the others.
     fn key_material(&self) -> Zeroizing<Vec<u8>> {
         let secrets =
             [&self.dht.key, &self.crypto.key, &self.room, &self.rendezvous].map(|secret| secret.expose().as_bytes());
@@ -86,7 +89,8 @@ impl Token {
             material.extend_from_slice(&(secret.len() as u64).to_be_bytes());
             material.extend_from_slice(secret);
         }
-        material.extend_from_slice(&self.generation().to_be_bytes());
+        let is_root = self.generation_secret().is_none();
+        material.extend_from_slice(&if is_root { self.generation() } else { FIRST_GENERATION }.to_be_bytes());
         if self.is_strict() {
             material.push(1);
         }
@@ -94,12 +98,21 @@ impl Token {
     }
 }
 
+fn derive<const N: usize>(material: &[u8], info: &[u8]) -> [u8; N] {
+    const { assert!(N <= 255 * 32, "HKDF-SHA256 gives at most 255 blocks of 32 bytes") };
+    let mut key = [0; N];
+    if Hkdf::<Sha256>::new(Some(SALT), material).expand(info, &mut key).is_err() {
+        unreachable!("the assertion above bounds the length");
+    }
+    key
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::token::{Mint, Secret, parse::tests::golden};
+    use crate::token::{GenerationSecret, Mint, Native, Secret, parse::tests::golden};
 
     /// Computed apart from this code (Python's `hmac`), so that no change of it goes unnoticed: nodes of different
     /// releases must derive the same.
@@ -132,8 +145,8 @@ mod tests {
             |token| token.crypto.key = Secret::new("c".repeat(43)),
             |token| token.room = Secret::new("r".repeat(43)),
             |token| token.rendezvous = Secret::new("z".repeat(43)),
-            |token| token.native = Some(crate::token::Native { generation: 2, strict: false }),
-            |token| token.native = Some(crate::token::Native { generation: 1, strict: true }),
+            |token| token.native = Some(Native::plain(2, false)),
+            |token| token.native = Some(Native::plain(1, true)),
         ];
         let before = derived(&golden());
         for change in changes {
@@ -155,8 +168,37 @@ mod tests {
     #[test]
     fn a_section_that_says_what_its_absence_means_changes_no_key() {
         let mut compat = golden();
-        compat.native = Some(crate::token::Native { generation: 1, strict: false });
+        compat.native = Some(Native::plain(1, false));
         assert_eq!(derived(&compat), derived(&golden()));
+    }
+
+    /// The golden token as a network's with an issuer, in this generation.
+    fn issued(generation: u32, secret: Option<[u8; 32]>) -> Token {
+        let issuer = Some(ed25519_dalek::SigningKey::from_bytes(&[9; 32]).verifying_key().into());
+        let secret = secret.map(GenerationSecret::from_bytes);
+        Token { native: Some(Native { issuer, secret, ..Native::plain(generation, true) }), ..golden() }
+    }
+
+    #[test]
+    fn a_generations_secret_changes_the_admission_key_alone() {
+        let (first, second) = (issued(1, None), issued(2, Some([7; 32])));
+        assert_eq!(first.network_id(), second.network_id());
+        assert_eq!(first.short_id(), second.short_id());
+        assert_eq!(first.gossip_topics(1_767_225_600), second.gossip_topics(1_767_225_600));
+        assert_eq!(first.rendezvous(1_767_225_600), second.rendezvous(1_767_225_600));
+        let others = [first, issued(3, Some([7; 32])), issued(2, Some([8; 32]))];
+        assert!(others.iter().all(|other| other.admission_key() != second.admission_key()));
+        // Computed apart from this code (Python's `hmac`).
+        assert_eq!(
+            hex(second.admission_key().as_bytes()),
+            "39f7589f2d056bfc7fbce4d85e1503da09f8d46c9d16853980576f353ff69620"
+        );
+    }
+
+    #[test]
+    fn an_issuer_changes_no_key() {
+        let plain = Token { native: Some(Native::plain(1, true)), ..golden() };
+        assert_eq!(derived(&issued(1, None)), derived(&plain));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use rand::{TryCryptoRng, rngs::SysRng};
 use zeroize::Zeroizing;
 
 use super::{Error, FIRST_GENERATION, Native, OneTime, Secret, Token};
+use crate::ledger::IssuerKey;
 
 /// What edgevpn draws its secrets from: 62 characters.
 const ALPHABET: &[u8; 62] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ1234567890";
@@ -29,11 +30,14 @@ pub struct Mint {
     pub dht_interval_s: NonZeroU64,
     /// Seconds that a gossip topic lasts. Default 360.
     pub crypto_interval_s: NonZeroU64,
+    /// Whose word on roles counts. Default nobody's: every holder of the token may do everything. A network with an issuer
+    /// is strict, whatever else is asked for.
+    pub issuer: Option<IssuerKey>,
 }
 
 impl Default for Mint {
     fn default() -> Self {
-        Self { strict: true, dht_interval_s: INTERVAL_S, crypto_interval_s: INTERVAL_S }
+        Self { strict: true, dht_interval_s: INTERVAL_S, crypto_interval_s: INTERVAL_S, issuer: None }
     }
 }
 
@@ -56,7 +60,10 @@ impl Token {
             rendezvous: draw()?,
             mdns: draw()?,
             max_message_size: MAX_MESSAGE_SIZE,
-            native: Some(Native { generation: FIRST_GENERATION, strict: mint.strict }),
+            native: Some(Native {
+                issuer: mint.issuer,
+                ..Native::plain(FIRST_GENERATION, mint.strict || mint.issuer.is_some())
+            }),
         })
     }
 }
@@ -92,6 +99,14 @@ mod tests {
         assert_eq!((token.rendezvous_epochs().interval_s(), token.gossip_epochs().interval_s()), (5, 360));
         assert_eq!((token.generation(), token.max_message_size()), (1, 20_971_520));
         assert!(Token::mint(&Mint::default()).unwrap().is_strict());
+    }
+
+    #[test]
+    fn a_network_with_an_issuer_is_strict_and_admits_by_invitation() {
+        let issuer = Some(ed25519_dalek::SigningKey::from_bytes(&[9; 32]).verifying_key().into());
+        let token = Token::mint(&Mint { issuer, strict: false, ..Mint::default() }).unwrap();
+        assert!(token.is_strict() && token.issuer() == issuer && token.invite().is_none());
+        assert_eq!(Token::parse(&token.to_text()), Ok(token));
     }
 
     #[test]

@@ -11,7 +11,12 @@
 //! * **Epoch**: a window of unix time, as long as an interval of the token, in which a derived value is used
 //!   ([`Epochs`]). Who receives accepts the values of three epochs ([`Windows`]); who sends uses the current one.
 //! * **Strict**: only nodes that pass admission take part. A token without our section is not strict.
-//! * **Generation**: counts how often the network's keys were replaced; 1 where the token does not say.
+//! * **Generation**: counts how often the key of admission was replaced; 1 where the token does not say. Tokens of a later
+//!   one carry a secret of its own ([`GenerationSecret`]).
+//! * **Issuer**: whose word on roles counts in the network. A token that names none is that of an *open* network, where
+//!   every holder may do everything.
+//! * **Invitation**: what the issuer lets one machine do. The token that carries one also carries the secret with which a
+//!   node makes it its own ([`Invite`]).
 //!
 //! # What comes from a token
 //!
@@ -21,8 +26,9 @@
 //!   one-time text. They are as strong as edgevpn made them and serve to meet, and to speak with, edgevpn nodes.
 //! * Native keys ([`Token::network_id`], [`Token::short_id`], [`Token::admission_key`], [`Token::gossip_topics`]):
 //!   HKDF-SHA256 (RFC 5869), a label for each. What goes in is every secret of the token, each with its length before
-//!   it, and the generation. So two tokens that differ in any secret or in the generation share nothing, and two that
-//!   differ only in how they are written are the same network.
+//!   it, and the generation. So two tokens that differ in any secret share nothing, and two that differ only in how they
+//!   are written are the same network. Where a generation has a secret, that goes into the admission key alone, and all
+//!   else is that of the first generation: members of two generations find each other and tell each other apart.
 //!
 //! # Invariants
 //!
@@ -31,15 +37,21 @@
 //! * Secrets are wiped when dropped, print as `***`, have no `Display` and are compared in constant time. The YAML
 //!   parser's own scratch memory is outside that promise.
 //!
+//! * An invitation in a token is for its network, signed by its issuer, and its secret is the right one. Whether it has
+//!   expired is asked with the clock in hand ([`Token::check_expiry`]).
+//!
 //! Not here: reading files and environment variables, deciding whom to admit, and the clock, which is an argument.
 
 mod description;
 mod epoch;
 mod error;
+mod generation;
+mod invite;
 mod keys;
 mod mint;
 mod otp;
 mod parse;
+pub mod seal;
 mod secret;
 mod text;
 
@@ -47,13 +59,17 @@ use std::num::NonZeroU64;
 
 use subtle::{Choice, ConstantTimeEq};
 
-pub use description::{Description, OneTimeDescription, SecretDescription};
+pub use description::{Description, InvitationDescription, OneTimeDescription, SecretDescription};
 pub use epoch::{Epochs, Windows};
 pub use error::Error;
+pub use generation::GenerationSecret;
+pub use invite::{HolderSecret, Invite, Terms};
 pub use keys::AdmissionKey;
 pub use mint::Mint;
 pub use otp::SealingKey;
 use secret::Secret;
+
+use crate::ledger::IssuerKey;
 
 /// The generation of a token that does not name one.
 const FIRST_GENERATION: u32 = 1;
@@ -80,11 +96,22 @@ struct OneTime {
     length: usize,
 }
 
-/// Our own section.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Our own section. A network with an issuer is strict; a secret belongs to a later generation than the first, and an
+/// invitation to an issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Native {
     generation: u32,
     strict: bool,
+    issuer: Option<IssuerKey>,
+    secret: Option<GenerationSecret>,
+    invite: Option<Invite>,
+}
+
+impl Native {
+    /// What the section says where it says the least.
+    const fn plain(generation: u32, strict: bool) -> Self {
+        Self { generation, strict, issuer: None, secret: None, invite: None }
+    }
 }
 
 impl Token {
@@ -101,12 +128,22 @@ impl Token {
 
     /// Whether only nodes that pass admission take part.
     pub fn is_strict(&self) -> bool {
-        self.native.is_some_and(|native| native.strict)
+        self.native.as_ref().is_some_and(|native| native.strict)
     }
 
-    /// How often the network's keys were replaced, counted from 1.
+    /// How often the key of admission was replaced, counted from 1.
     pub fn generation(&self) -> u32 {
-        self.native.map_or(FIRST_GENERATION, |native| native.generation)
+        self.native.as_ref().map_or(FIRST_GENERATION, |native| native.generation)
+    }
+
+    /// Whose word on roles counts. Nobody's in an open network.
+    pub fn issuer(&self) -> Option<IssuerKey> {
+        self.native.as_ref()?.issuer
+    }
+
+    /// What the issuer lets the machine with this token do.
+    pub fn invite(&self) -> Option<&Invite> {
+        self.native.as_ref()?.invite.as_ref()
     }
 }
 
@@ -120,9 +157,9 @@ impl PartialEq for Token {
             & self.mdns.ct_eq(&other.mdns);
         let rest = |token: &Self| {
             let periods = [&token.dht, &token.crypto].map(|one| (one.interval, one.length));
-            (periods, token.max_message_size, token.native)
+            (periods, token.max_message_size)
         };
-        bool::from(secrets) & (rest(self) == rest(other))
+        bool::from(secrets) & (rest(self) == rest(other)) & (self.native == other.native)
     }
 }
 

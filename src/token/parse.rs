@@ -7,14 +7,16 @@ use std::num::NonZeroU64;
 
 use base64::{
     DecodeError, Engine, alphabet,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD},
 };
+use ed25519_dalek::VerifyingKey;
 use serde_yaml::{Mapping, Value};
 use zeroize::Zeroizing;
 
-use super::{Error, Native, OneTime, Secret, Token, otp::TEXT_LENGTH};
+use super::{Error, FIRST_GENERATION, GenerationSecret, Invite, Native, OneTime, Secret, Token, otp::TEXT_LENGTH};
+use crate::ledger::IssuerKey;
 
-/// Bytes of the longest text read as a token. edgevpn's have about 500, ours about 570; this leaves room for longer
+/// Bytes of the longest text read as a token. edgevpn's have about 500, ours about 570, with an invitation 1300; this leaves room for longer
 /// keys and for parts that later versions add, and is too little to make the YAML parser work hard.
 pub(super) const MAX_TEXT: usize = 16 << 10;
 
@@ -78,7 +80,7 @@ impl Token {
         };
         match check {
             Some(check) if check != token.check() => Err(Error::Damaged),
-            _ => Ok(token),
+            _ => token.check_invite().map(|()| token),
         }
     }
 }
@@ -183,17 +185,65 @@ fn native(top: &mut Mapping) -> Result<Option<(Native, String)>, Error> {
         Some(_) => return Err(Error::Invalid { key: "p2pfed.strict", expected: "true or false" }),
         None => return Err(Error::Missing("p2pfed.strict")),
     };
+    let issuer = issuer(&mut section)?;
+    if issuer.is_some() && !strict {
+        return Err(Error::Invalid { key: "p2pfed.strict", expected: "true in a network with an issuer" });
+    }
+    let secret = generation_secret(&mut section, generation, issuer.is_some())?;
+    let invite = bytes(&mut section, "p2pfed.invite")?.map(|bytes| Invite::from_bytes(&bytes)).transpose()?;
+    if issuer.is_none() && invite.is_some() {
+        return Err(Error::Missing("p2pfed.issuer"));
+    }
     let check = text(&mut section, "p2pfed.check")?;
-    if section.is_empty() { Ok(Some((Native { generation, strict }, check))) } else { Err(Error::Unknown) }
+    let native = Native { generation, strict, issuer, secret, invite };
+    if section.is_empty() { Ok(Some((native, check))) } else { Err(Error::Unknown) }
+}
+
+fn issuer(section: &mut Mapping) -> Result<Option<IssuerKey>, Error> {
+    let key = "p2pfed.issuer";
+    let Some(bytes) = bytes(section, key)? else { return Ok(None) };
+    // One that signs nothing, or for which anybody can sign, is nobody's.
+    let issuer = <[u8; 32]>::try_from(&**bytes).ok().and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok());
+    let issuer = issuer.filter(|issuer| !issuer.is_weak()).ok_or(Error::Invalid { key, expected: "an Ed25519 key" })?;
+    Ok(Some(issuer.into()))
+}
+
+/// Later generations of a network with an issuer have a secret. (Without an issuer there is nobody who could tell it.)
+fn generation_secret(
+    section: &mut Mapping,
+    generation: u32,
+    is_issued: bool,
+) -> Result<Option<GenerationSecret>, Error> {
+    let key = "p2pfed.secret";
+    let Some(bytes) = bytes(section, key)? else {
+        return if is_issued && generation > FIRST_GENERATION { Err(Error::Missing(key)) } else { Ok(None) };
+    };
+    let expected = "32 bytes, in a later generation than the first of a network with an issuer";
+    let secret = <[u8; 32]>::try_from(&**bytes).ok().filter(|_| is_issued && generation > FIRST_GENERATION);
+    secret.map(GenerationSecret::from_bytes).map(Some).ok_or(Error::Invalid { key, expected })
+}
+
+/// A part that is bytes, if it is there.
+fn bytes(section: &mut Mapping, key: &'static str) -> Result<Option<Zeroizing<Vec<u8>>>, Error> {
+    let name = key.rsplit('.').next().unwrap_or(key);
+    if !section.contains_key(name) {
+        return Ok(None);
+    }
+    let text = Zeroizing::new(text(section, key)?);
+    let decoded = STANDARD.decode(text.as_bytes()).map_err(|_| Error::Invalid { key, expected: "base64" })?;
+    Ok(Some(Zeroizing::new(decoded)))
 }
 
 #[cfg(test)]
 pub(super) mod tests {
-    use base64::engine::general_purpose::STANDARD;
+    use ed25519_dalek::SigningKey;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::token::Mint;
+    use crate::{
+        ledger::Roles,
+        token::{Mint, Terms},
+    };
 
     /// A token that edgevpn made, with secrets that are none.
     pub(in crate::token) const GOLDEN: &str = "b3RwOgogIGRodDoKICAgIGludGVydmFsOiAzNjAKICAgIGtleTogRERERERERERERERERERERERERERERERERERERERERERERERE\
@@ -205,6 +255,24 @@ pub(super) mod tests {
 
     pub(in crate::token) fn golden() -> Token {
         Token::parse(GOLDEN).unwrap()
+    }
+
+    /// The key of the network that [`issued`] is a token of.
+    pub(in crate::token) fn issuer() -> SigningKey {
+        SigningKey::from_bytes(&[9; 32])
+    }
+
+    /// The golden token as that of a network with an issuer.
+    pub(in crate::token) fn issued() -> Token {
+        let native = Native { issuer: Some(issuer().verifying_key().into()), ..Native::plain(1, true) };
+        Token { native: Some(native), ..golden() }
+    }
+
+    /// A token with everything in it.
+    fn invited() -> Token {
+        let terms = Terms { roles: Roles::ALL, services: "*".parse().unwrap(), expires_unix_s: 0, once: true };
+        let later = issued().with_generation(2, GenerationSecret::from_bytes([7; 32])).unwrap();
+        later.inviting(terms, &issuer()).unwrap()
     }
 
     fn golden_yaml() -> String {
@@ -306,6 +374,7 @@ pub(super) mod tests {
             ("p2pfed.strict", "true or false"),
             ("p2pfed.generation", "from 1 to 4294967295"),
             ("p2pfed.version", "a whole number above 0"),
+            ("p2pfed.secret", "32 bytes, in a later generation than the first of a network with an issuer"),
             ("p2pfed", "a section"),
         ];
         let (key, expected) = all.into_iter().find(|(candidate, _)| *candidate == key).unwrap();
@@ -336,7 +405,7 @@ pub(super) mod tests {
     fn our_section_is_read_strictly() {
         let with = |section: &str| parse_yaml(&format!("{}p2pfed: {section}\n", golden_yaml()));
         let checked = |generation, strict| {
-            let check = Token { native: Some(Native { generation, strict }), ..golden() }.check();
+            let check = Token { native: Some(Native::plain(generation, strict)), ..golden() }.check();
             with(&format!("{{version: 1, generation: {generation}, strict: {strict}, check: '{check}'}}"))
         };
         let token = checked(3, true).unwrap();
@@ -346,7 +415,7 @@ pub(super) mod tests {
         assert_eq!(with("{version: 1, generation: 1, strict: true}"), Err(Error::Missing("p2pfed.check")));
         assert_eq!(with("{version: 1, generation: 1, strict: true, check: '00000000'}"), Err(Error::Damaged));
         assert_eq!(with("{version: 2, novelty: 1}"), Err(Error::Newer(2)));
-        assert_eq!(with("{version: 1, generation: 1, strict: true, check: a, issuer: x}"), Err(Error::Unknown));
+        assert_eq!(with("{version: 1, generation: 1, strict: true, check: a, novelty: x}"), Err(Error::Unknown));
         assert_eq!(with("{version: 1, strict: true}"), Err(Error::Missing("p2pfed.generation")));
         assert_eq!(with("{generation: 1, strict: true}"), Err(Error::Missing("p2pfed.version")));
         assert_eq!(with("{version: 1, generation: 1}"), Err(Error::Missing("p2pfed.strict")));
@@ -358,15 +427,76 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn what_an_issuer_adds_is_read_strictly() {
+        let yaml = |token: &Token| String::from_utf8(STANDARD.decode(&*token.to_text()).unwrap()).unwrap();
+        let token = invited();
+        let whole = yaml(&token);
+        assert_eq!(parse_yaml(&whole), Ok(token));
+        let without = |key: &str| {
+            let kept = whole.lines().filter(|line| !line.starts_with(&format!("  {key}: ")));
+            parse_yaml(&kept.flat_map(|line| [line, "\n"]).collect::<String>()).unwrap_err()
+        };
+        assert_eq!(without("issuer"), invalid("p2pfed.secret"));
+        assert_eq!(without("secret"), Error::Missing("p2pfed.secret"));
+        assert_eq!(without("invite"), Error::Damaged, "the check covers it");
+        let with = |key: &str, value: &str| {
+            let line = |line: &str| {
+                let changed = format!("  {key}: {value}");
+                if line.starts_with(&format!("  {key}: ")) { changed } else { line.to_owned() }
+            };
+            parse_yaml(&whole.lines().map(|text| line(text) + "\n").collect::<String>()).unwrap_err()
+        };
+        let base64 = |bytes: &[u8]| format!("\"{}\"", STANDARD.encode(bytes));
+        assert_eq!(
+            with("strict", "false"),
+            Error::Invalid { key: "p2pfed.strict", expected: "true in a network with an issuer" }
+        );
+        let weak = [&[1_u8][..], &[0; 31]].concat();
+        let no_point = [&[2_u8][..], &[0; 31]].concat();
+        let no_issuer = Error::Invalid { key: "p2pfed.issuer", expected: "an Ed25519 key" };
+        for bytes in [&weak[..], &no_point, &[9; 31], &[9; 33]] {
+            assert_eq!(with("issuer", &base64(bytes)), no_issuer, "{bytes:?}");
+        }
+        let other = SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes();
+        assert_eq!(with("issuer", &base64(&other)), Error::Damaged);
+        assert_eq!(with("secret", &base64(&[7; 31])), invalid("p2pfed.secret"));
+        assert_eq!(with("secret", &base64(&[8; 32])), Error::Damaged);
+        assert_eq!(with("secret", "\"not base64\""), Error::Invalid { key: "p2pfed.secret", expected: "base64" });
+        assert_eq!(with("secret", ""), Error::Missing("p2pfed.secret"));
+        assert_eq!(with("invite", &base64(&[0; 40])), Error::InvitationDamaged);
+        assert_eq!(with("generation", "1"), invalid("p2pfed.secret"));
+        let open = yaml(&Token::mint(&Mint::default()).unwrap());
+        let added = |line: &str| parse_yaml(&open.replacen("  check:", &format!("  {line}\n  check:"), 1)).unwrap_err();
+        assert_eq!(added(&format!("secret: {}", base64(&[7; 32]))), invalid("p2pfed.secret"));
+        assert_eq!(
+            added(&format!("invite: {}", base64(&invited().invite().unwrap().to_bytes()))),
+            Error::Missing("p2pfed.issuer")
+        );
+    }
+
+    #[test]
+    fn a_later_generation_without_a_secret_is_what_it_was() {
+        let later = Token { native: Some(Native::plain(3, true)), ..golden() };
+        assert_eq!(Token::parse(&later.to_text()).unwrap(), later);
+        let first = Token { native: Some(Native::plain(1, true)), ..golden() };
+        assert_ne!(later.network_id(), first.network_id());
+    }
+
+    #[test]
     fn no_changed_character_makes_another_member() {
-        let minted = Token::mint(&Mint::default()).unwrap().to_text();
+        for minted in [Token::mint(&Mint::default()).unwrap().to_text(), invited().to_text()] {
+            no_changed_character_makes_another_member_of(&minted);
+        }
+    }
+
+    fn no_changed_character_makes_another_member_of(minted: &str) {
         for at in 0..minted.len() {
             for other in ["A", "b", "7", "+"] {
                 let mut text = minted.to_string();
                 text.replace_range(at..=at, other);
                 let Ok(damaged) = Token::parse(&text) else { continue };
                 // What was changed had no meaning, or the name of our section: then it is no member of a strict network.
-                let original = Token::parse(&minted).unwrap();
+                let original = Token::parse(minted).unwrap();
                 let kept_out = damaged.admission_key() != original.admission_key();
                 assert!(damaged == original || kept_out, "{at} {other}");
             }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{
-    Token,
+    Native, Token,
     otp::hex,
     parse::{MAX_TEXT, VERSION},
 };
@@ -36,6 +36,9 @@ impl Token {
             line("  version: ", &VERSION.to_string());
             line("  generation: ", &native.generation.to_string());
             line("  strict: ", &native.strict.to_string());
+            for (key, value) in native.optional() {
+                line(key, &scalar(&value));
+            }
             if let Some(check) = check {
                 // In quotes: some look like numbers.
                 line("  check: ", &format!("\"{check}\""));
@@ -54,6 +57,20 @@ impl Token {
         line("max_message_size: ", &self.max_message_size.to_string());
         yaml
     }
+}
+
+impl Native {
+    /// What stands in the section only where it is said.
+    fn optional(&self) -> impl Iterator<Item = (&'static str, Zeroizing<String>)> {
+        let issuer = self.issuer.as_ref().map(|issuer| ("  issuer: ", base64(issuer.as_bytes())));
+        let secret = self.secret.as_ref().map(|secret| ("  secret: ", base64(secret.as_bytes())));
+        let invite = self.invite.as_ref().map(|invite| ("  invite: ", base64(&invite.to_bytes())));
+        [issuer, secret, invite].into_iter().flatten()
+    }
+}
+
+fn base64(bytes: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(STANDARD.encode(bytes))
 }
 
 /// A text as YAML: plain where it can be nothing else, as edgevpn's secrets are, and else in double quotes.
@@ -87,7 +104,7 @@ mod tests {
 
     use super::*;
     use crate::token::{
-        Mint, Native, OneTime, Secret,
+        Mint, OneTime, Secret,
         parse::tests::{GOLDEN, golden},
     };
 
@@ -139,7 +156,7 @@ mod tests {
             let one_time = |(interval, length), key| OneTime { interval: NonZeroU64::new(interval).unwrap(), key, length };
             let token = Token {
                 dht: one_time(dht, dht_key), crypto: one_time(crypto, crypto_key), room, rendezvous, mdns: Secret::new(mdns), max_message_size: 1,
-                native: native.map(|(generation, strict)| Native { generation, strict }),
+                native: native.map(|(generation, strict)| Native::plain(generation, strict)),
             };
             prop_assert_eq!(Token::parse(&token.to_text()), Ok(token));
         }

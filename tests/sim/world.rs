@@ -267,8 +267,13 @@ impl World {
                 Output::Misbehaved { peer, offence } => {
                     *self.offences.entry(peer).or_default().entry(offence).or_default() += 1;
                 }
+                Output::Expel { peer, .. } => {
+                    let honest = !self.attackers.contains(&peer);
+                    let unfair = if honest { Err(format!("{node} expels {peer:?}")) } else { Ok(()) };
+                    self.verdict("only attackers are expelled", unfair);
+                }
                 Output::Refused(error) => self.verdict("nothing valid is refused", Err(error.to_string())),
-                Output::KeyShared => {}
+                Output::KeyShared | Output::Decree(_) => {}
             }
         }
         let bounded = checks::within_quota(self, node);

@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::host::{Host, Said};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "token",
+    "ban",
     "expose",
     "serve",
     "run",
@@ -27,6 +28,10 @@ fn every_command_has_an_example() {
     for command in COMMANDS {
         let help = host.run(&[command, "--help"]).ok();
         assert!(help.contains("Example") && help.contains(&format!("p2p-fed {command}")), "{help}");
+    }
+    for command in ["show", "invite", "rotate"] {
+        let help = host.run(&["token", command, "--help"]).ok();
+        assert!(help.contains("Example") && help.contains(&format!("p2p-fed token {command}")), "{help}");
     }
     let help = host.run(&["--help"]).ok();
     assert!(help.contains("p2p-fed expose --token-file token 11434"), "{help}");

@@ -5,6 +5,7 @@
 mod asking;
 mod help;
 mod host;
+mod issuing;
 mod lifetime;
 mod refusals;
 mod secrets;

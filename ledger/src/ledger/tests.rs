@@ -1,7 +1,10 @@
 //! One ledger, driven by hand.
 
 use super::*;
-use crate::{FRAME_MAX, NetworkId, Protocol, Record, Service};
+use crate::{
+    Decree, FRAME_MAX, Invitation, NetworkId, Protocol, Record, Roles, Rotation, Serial, Service, SignedInvitation,
+    lease::SignedLease, rumour::tell_lease,
+};
 
 const CONFIG: Config = Config::new(NetworkId([0; 16]), 0);
 const START_MS: u64 = 1_800_000_000_000;
@@ -35,6 +38,7 @@ fn record(n: u8, seq: u64, name: &str) -> SignedRecord {
         issued_ms: START_MS,
         ttl: Duration::from_secs(60),
         statement: statement(name),
+        credential: None,
     };
     SignedRecord::sign(record, &key(n)).unwrap()
 }
@@ -67,6 +71,8 @@ fn kinds(outputs: &[Output]) -> String {
         Output::CloseSession { .. } => "close",
         Output::View(_) => "view",
         Output::Misbehaved { .. } => "misbehaved",
+        Output::Expel { .. } => "expel",
+        Output::Decree(_) => "decree",
         Output::Refused(_) => "refused",
         Output::KeyShared => "shared",
     };
@@ -98,10 +104,13 @@ fn a_renewal_is_persisted_and_not_told() {
     ledger.handle_timeout(Moment { mono: due - Duration::from_nanos(1), unix_ms: 0 });
     assert_eq!(kinds(&outputs(&mut ledger)), "");
     ledger.handle_timeout(Moment { mono: due, unix_ms: 5 });
+    assert_eq!(kinds(&outputs(&mut ledger)), "persist", "a lease shows in no view");
+    assert_eq!(ledger.number(&node(1)), Some(START_MS + 1), "the number goes on");
+    assert!(ledger.poll_timeout().unwrap() > due);
+    ledger.handle_timeout(Moment { mono: Duration::from_secs(9 * 3600), unix_ms: 5 });
     assert_eq!(kinds(&outputs(&mut ledger)), "persist view");
     let own = ledger.record(&node(1)).unwrap().record();
-    assert_eq!((own.seq, own.issued_ms), (START_MS + 1, 5), "the number goes on, the date is the clock's");
-    assert!(ledger.poll_timeout().unwrap() > due);
+    assert_eq!((own.seq, own.issued_ms), (START_MS + 2, 5), "signed anew, dated by the clock");
 }
 
 #[test]
@@ -122,10 +131,14 @@ fn gossip_is_judged_by_what_it_is() {
         let [Output::Misbehaved { peer, offence }] = out[..] else { panic!("{out:?}") };
         assert_eq!((peer, offence), (node(9), Offence::Malformed));
     }
+    let lease = SignedLease::sign(record(2, 5, "a").id(), 6, Duration::from_secs(60), &key(2));
+    give(&mut ledger, 0, Input::PeerUp(node(8)));
+    let (verdict, out) = gossip(&mut ledger, 0, 8, tell_lease(&lease));
+    assert_eq!((verdict, kinds(&out).as_str()), (Verdict::Reject, "misbehaved"), "leases travel by sync alone");
     let (verdict, _) = gossip(&mut ledger, 0, 9, vec![77, 1]);
     assert_eq!(verdict, Verdict::Ignore, "a later version is nobody's fault");
     let counters = ledger.counters();
-    assert_eq!((counters.gossip_accepted, counters.gossip_ignored, counters.gossip_rejected), (1, 3, 4));
+    assert_eq!((counters.gossip_accepted, counters.gossip_ignored, counters.gossip_rejected), (1, 3, 5));
 }
 
 #[test]
@@ -138,6 +151,185 @@ fn a_forged_record_costs_the_sender() {
     assert_eq!(verdict, Verdict::Reject);
     assert!(matches!(out[..], [Output::Misbehaved { offence: Offence::Forged, .. }]));
     assert_eq!(ledger.owners(), 0);
+}
+
+#[test]
+fn the_fifth_forgery_gets_a_peer_expelled() {
+    let mut ledger = ledger(1);
+    give(&mut ledger, 0, Input::PeerUp(node(9)));
+    let mut forged = tell(&record(2, 5, "a"));
+    *forged.last_mut().unwrap() ^= 1;
+    let told: Vec<_> = (0..5).map(|_| kinds(&gossip(&mut ledger, 0, 9, forged.clone()).1)).collect();
+    assert_eq!(told, ["misbehaved", "misbehaved", "misbehaved", "misbehaved", "misbehaved expel"]);
+    let (peer, offences) = ledger.offences().next().unwrap();
+    assert_eq!((peer, offences[&Offence::Forged], ledger.counters().expelled), (node(9), 5, 1));
+}
+
+// --- networks with an issuer ---
+
+const ISSUER: u8 = 99;
+const HOLDER: u8 = 98;
+
+fn governed() -> Config {
+    Config { issuer: Some(key(ISSUER).verifying_key().into()), ..CONFIG }
+}
+
+fn credential(n: u8) -> Credential {
+    let invitation = Invitation {
+        network: CONFIG.network,
+        serial: Serial([n; 16]),
+        holder: key(HOLDER).verifying_key().to_bytes(),
+        roles: Roles::ALL,
+        services: "*".parse().unwrap(),
+        expires_unix_s: 0,
+        once: true,
+    };
+    Credential::bind(SignedInvitation::sign(invitation, &key(ISSUER)), &key(HOLDER), node(n))
+}
+
+fn member(n: u8) -> Ledger {
+    let mut ledger = Ledger::new(governed(), key(n), None, at(0), u64::from(n));
+    ledger.show(credential(n));
+    give(&mut ledger, 0, Input::Publish(statement("member")));
+    ledger
+}
+
+fn decree(number: u64, change: impl FnOnce(&mut Decree)) -> Box<UnverifiedDecree> {
+    let mut decree = Decree::empty(CONFIG.network, number, 0);
+    change(&mut decree);
+    Box::new(UnverifiedDecree::decode(SignedDecree::sign(decree, &key(ISSUER)).unwrap().bytes()).unwrap())
+}
+
+fn told(decree: &UnverifiedDecree) -> Vec<u8> {
+    tell_decree(&decree.clone().verify(&key(ISSUER).verifying_key().into()).unwrap())
+}
+
+#[test]
+fn only_the_issuers_guests_are_heard_and_only_within_their_grant() {
+    let mut ledger = member(1);
+    give(&mut ledger, 0, Input::PeerUp(node(9)));
+    assert_eq!(gossip(&mut ledger, 0, 9, tell(&record(2, 5, "a"))).0, Verdict::Ignore);
+    let shown = Record { credential: Some(credential(2)), ..(**record(2, 6, "a").record()).clone() };
+    let shown = SignedRecord::sign(shown, &key(2)).unwrap();
+    assert_eq!(gossip(&mut ledger, 0, 9, tell(&shown)).0, Verdict::Accept);
+    let stolen = Record { credential: Some(credential(2)), ..(**record(3, 6, "a").record()).clone() };
+    let stolen = SignedRecord::sign(stolen, &key(3)).unwrap();
+    assert_eq!(gossip(&mut ledger, 0, 9, tell(&stolen)).0, Verdict::Ignore);
+    assert_eq!((ledger.owners(), ledger.counters().refused_credential), (2, 2));
+}
+
+#[test]
+fn a_decree_spreads_by_gossip_and_its_bans_hold_at_once() {
+    let (mut one, mut other, banned) = (member(1), member(2), member(3));
+    for ledger in [&mut one, &mut other] {
+        give(ledger, 0, Input::PeerUp(node(9)));
+        assert_eq!(gossip(ledger, 0, 9, tell(banned.record(&node(3)).unwrap())).0, Verdict::Accept);
+    }
+    let ban = decree(7, |decree| _ = decree.banned.insert(node(3)));
+    assert_eq!(kinds(&give(&mut one, 1, Input::Decree(ban.clone()))), "decree broadcast view");
+    assert_eq!(kinds(&give(&mut one, 1, Input::Decree(ban.clone()))), "", "the same again");
+    let (verdict, out) = gossip(&mut other, 1, 9, told(&ban));
+    assert_eq!((verdict, kinds(&out).as_str()), (Verdict::Accept, "decree view"));
+    for ledger in [&mut one, &mut other] {
+        assert!(ledger.record(&node(3)).is_none() && !ledger.view().nodes.contains_key(&node(3)));
+        assert_eq!(gossip(ledger, 2, 9, tell(banned.record(&node(3)).unwrap())).0, Verdict::Ignore);
+        assert_eq!(ledger.decree().unwrap().decree().number, 7);
+    }
+    let forged = SignedDecree::sign(Decree::empty(CONFIG.network, 8, 0), &key(1)).unwrap();
+    let (verdict, out) = gossip(&mut other, 2, 9, tell_decree(&forged));
+    assert_eq!((verdict, kinds(&out).as_str()), (Verdict::Reject, "misbehaved"), "a member is not the issuer");
+}
+
+#[test]
+fn a_sync_moves_the_newer_decree_first_whoever_dials() {
+    for dialler_knows in [true, false] {
+        let (mut a, mut b) = (member(1), member(2));
+        give(&mut a, 0, Input::PeerUp(node(2)));
+        give(&mut b, 0, Input::PeerUp(node(1)));
+        let knows = if dialler_knows { &mut a } else { &mut b };
+        give(knows, 0, Input::Decree(decree(7, |decree| _ = decree.banned.insert(node(3)))));
+        sync(&mut a, &mut b, 0, 1);
+        for ledger in [&a, &b] {
+            assert_eq!(ledger.decree().unwrap().decree().number, 7);
+            assert_eq!(ledger.owners(), 2);
+        }
+        assert_eq!(a.fingerprint(), b.fingerprint());
+    }
+}
+
+#[test]
+fn members_move_to_the_new_generation_and_the_old_one_ends_with_its_grace() {
+    let (mut mover, mut other, stays) = (member(1), member(2), member(3));
+    give(&mut other, 0, Input::PeerUp(node(9)));
+    for ledger in [&mover, &stays] {
+        gossip(&mut other, 0, 9, tell(ledger.record(&ledger.node_id()).unwrap()));
+    }
+    let rotation =
+        Rotation { generation: 1, grace: Duration::from_secs(60), ephemeral: [0; 32], sealed: Default::default() };
+    let rotate = decree(7, |decree| decree.rotation = Some(rotation));
+    gossip(&mut other, 10, 9, told(&rotate));
+    give(&mut mover, 10, Input::Decree(rotate));
+    let out = give(&mut mover, 10, Input::Generation(1));
+    assert_eq!(kinds(&out), "persist broadcast view", "who has the secret says so");
+    let moved = mover.record(&node(1)).unwrap().clone();
+    assert_eq!(moved.record().generation, 1);
+    assert_eq!(gossip(&mut other, 11, 9, tell(&moved)).0, Verdict::Accept);
+    assert_eq!(other.owners(), 3, "both count during the grace");
+    assert_eq!(other.grace_ends(), Some(at(70).mono));
+
+    let mut restarted = Ledger::new(governed(), key(2), None, at(30), 2);
+    for item in other.snapshot(at(20)) {
+        restarted.restore(at(30), &item);
+    }
+    assert_eq!((restarted.owners(), restarted.grace_ends()), (2, Some(at(70).mono)), "as it was, but for itself");
+
+    other.handle_timeout(at(70));
+    assert!(other.record(&node(3)).is_none() && other.record(&node(1)).is_some());
+    assert_eq!(gossip(&mut other, 71, 9, tell(stays.record(&node(3)).unwrap())).0, Verdict::Ignore);
+    assert!(other.counters().refused_generation > 0);
+}
+
+#[test]
+fn in_an_open_network_a_decree_is_a_forgery() {
+    let mut open = ledger(1);
+    give(&mut open, 0, Input::PeerUp(node(9)));
+    let (verdict, out) = gossip(&mut open, 0, 9, told(&decree(1, |_| {})));
+    assert_eq!((verdict, kinds(&out).as_str()), (Verdict::Reject, "misbehaved"));
+    assert!(open.decree().is_none());
+}
+
+#[test]
+fn a_node_without_its_number_on_disk_goes_on_above_its_snapshot() {
+    let mut before = ledger(1);
+    give(&mut before, 0, Input::PeerUp(node(9)));
+    give(&mut before, 0, Input::Publish(statement("a")));
+    gossip(&mut before, 0, 9, tell(&record(2, 5, "b")));
+    let early = Moment { mono: Duration::ZERO, unix_ms: START_MS - 1000 };
+    let mut after = Ledger::new(CONFIG, key(1), None, early, 1);
+    assert!(before.snapshot(at(1)).all(|item| after.restore(early, &item)));
+    assert!(!after.restore(early, b"nonsense"));
+    after.handle(early, Input::Publish(statement("a")));
+    assert_eq!(after.record(&node(1)).unwrap().record().seq, START_MS + 1);
+    assert_eq!(after.owners(), 2);
+}
+
+#[test]
+fn one_peer_at_a_time_brings_a_newcomer_the_bulk() {
+    let mut newcomer = ledger(1);
+    give(&mut newcomer, 0, Input::Publish(statement("new")));
+    let hello = |count| Frame::Hello { count, fingerprint: 7, decree: 0 }.encode();
+    let mut told = Vec::new();
+    for (session, peer, seconds) in [(1, 2, 0), (2, 3, 1), (3, 4, 3)] {
+        give(&mut newcomer, seconds, Input::PeerUp(node(peer)));
+        give(&mut newcomer, seconds, Input::SessionOpened { session, peer: node(peer), dialled: false });
+        told.push(kinds(&give(&mut newcomer, seconds, Input::SessionFrame { session, bytes: hello(500) })));
+    }
+    assert_eq!(told, ["send", "close", "send"], "a second one while the first is lively is declined");
+    give(&mut newcomer, 3, Input::PeerUp(node(5)));
+    give(&mut newcomer, 3, Input::SessionOpened { session: 4, peer: node(5), dialled: false });
+    let small = give(&mut newcomer, 3, Input::SessionFrame { session: 4, bytes: hello(5) });
+    assert_eq!(kinds(&small), "send", "who has little to bring may always come");
+    assert_eq!(newcomer.counters().sessions_declined, 1);
 }
 
 #[test]
@@ -232,11 +424,12 @@ fn news_by_sync_is_told_once_the_node_has_synced_before() {
     let [_, told] = sync(&mut old, &mut young, 1, 2);
     assert_eq!(kinds(&told), "broadcast view");
     for ledger in [&mut old, &mut young] {
-        ledger.handle_timeout(at(100));
+        ledger.handle_timeout(at(200));
         assert!(kinds(&outputs(ledger)).starts_with("persist"), "both renew");
     }
-    let [_, told] = sync(&mut old, &mut young, 100, 3);
-    assert_eq!(kinds(&told), "view", "a renewal is no news");
+    let [_, told] = sync(&mut old, &mut young, 200, 3);
+    assert_eq!(kinds(&told), "", "a renewal is no news");
+    assert_eq!(young.number(&node(1)), old.number(&node(1)));
     assert_eq!(old.fingerprint(), young.fingerprint());
 }
 

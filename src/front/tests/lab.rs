@@ -239,6 +239,7 @@ fn record(id: u8, protocol: Protocol) -> Record {
         issued_ms: 0,
         ttl: Duration::from_secs(60),
         statement: Statement { name: format!("w{id}"), services: vec![service], ..Statement::default() },
+        credential: None,
     }
 }
 

@@ -8,23 +8,25 @@
 //! connection is let through, and [`Standing`] tells the behaviours to speak Kademlia and identify alone on it. Inbound
 //! there are no strangers.
 //!
+//! When the issuer begins a new generation of the network, members prove it to each other on the connections that they
+//! have ([`Admission::renew`]), so that none has to end.
+//!
 //! **Invariant.** [`Admission::standing`] is `Member` only for a peer whose key proved the token to this process.
 //!
 //! **Absent on purpose.** No wall clock decides here: clocks are exchanged so that a wrong one can be told to the user.
 
+mod guests;
+mod keyring;
 mod pending;
 mod proof;
+mod talk;
 
-use std::{
-    io,
-    net::IpAddr,
-    sync::Arc,
-    task::Poll,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{io, net::IpAddr, sync::Arc, task::Poll, time::Duration};
 
 use dashmap::{DashMap, DashSet};
-use futures::{AsyncReadExt, AsyncWriteExt, future};
+use futures::{AsyncRead, AsyncWrite, AsyncWriteExt, future};
+pub use guests::{Denial, Guests};
+pub(super) use keyring::Keyring;
 use libp2p::{
     Multiaddr, PeerId,
     core::{
@@ -35,8 +37,8 @@ use libp2p::{
 };
 use multistream_select::{NegotiationError, Version, dialer_select_proto, listener_select_proto};
 use pending::Pending;
-pub(super) use proof::Credentials;
-use proof::{CLOCK, MAC, NONCE, Role, Transcript};
+pub(super) use proof::Secret;
+use talk::{Proved, Talk, nonce};
 
 /// The protocol's name on the wire.
 const PROTOCOL: &str = "/p2p-fed/admit/1";
@@ -70,6 +72,8 @@ pub(super) enum Standing {
         clock_ahead_ms: i64,
         /// The connection adds room to those that were there.
         further: bool,
+        /// The generation of the network that it proved last.
+        generation: u32,
     },
     /// It serves us a DHT and nothing else.
     Stranger,
@@ -88,6 +92,12 @@ pub enum Error {
     /// The peer ended the exchange: it holds another token, or it has too many connections waiting.
     #[error("the peer hung up during admission; it may hold another token")]
     HungUp,
+    /// The peer is a member, but the issuer did not let it in.
+    #[error("the peer is not let in: {0}")]
+    Denied(Denial),
+    /// The peer says so of this node.
+    #[error("the peer does not let this node in: {0}")]
+    DeniedUs(Denial),
     /// Nothing within five seconds.
     #[error("the peer did not prove the token within {} s", LIMIT.as_secs())]
     TimedOut,
@@ -107,7 +117,8 @@ pub(super) struct Admission {
 
 #[derive(Debug)]
 struct Inner {
-    credentials: Credentials,
+    keyring: Keyring,
+    guests: Option<Guests>,
     local: PeerId,
     strangers: Strangers,
     pending: Arc<Pending>,
@@ -117,10 +128,11 @@ struct Inner {
 }
 
 impl Admission {
-    /// Admits peers that prove `credentials` to `local`.
-    pub(super) fn new(credentials: Credentials, local: PeerId, strangers: Strangers) -> Self {
+    /// Admits peers that prove a secret of `keyring` to `local` and, in a network with an issuer, are among its guests.
+    pub(super) fn new(keyring: Keyring, guests: Option<Guests>, local: PeerId, strangers: Strangers) -> Self {
         let inner = Inner {
-            credentials,
+            keyring,
+            guests,
             local,
             strangers,
             pending: Arc::default(),
@@ -133,6 +145,48 @@ impl Admission {
     /// What `peer` was on its last connection. A peer never seen is a stranger.
     pub(super) fn standing(&self, peer: &PeerId) -> Standing {
         self.inner.standings.get(peer).map_or(Standing::Stranger, |standing| *standing)
+    }
+
+    /// Who is let in, in a network with an issuer.
+    pub(super) fn guests(&self) -> Option<&Guests> {
+        self.inner.guests.as_ref()
+    }
+
+    /// Proves the newest generation to a member, over a stream for that purpose.
+    pub(super) async fn renew(
+        &self,
+        peer: PeerId,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    ) -> Result<(), Error> {
+        let nonce = nonce();
+        let talk = async {
+            stream.write_all(&nonce).await?;
+            stream.flush().await?;
+            self.inner.talk().dial(peer, &mut stream, nonce).await
+        };
+        let proved = tokio::time::timeout(LIMIT, talk).await.map_err(|_| Error::TimedOut)??;
+        self.renewed(peer, proved);
+        Ok(())
+    }
+
+    /// Hears a member prove the newest generation.
+    pub(super) async fn hear(
+        &self,
+        peer: PeerId,
+        mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    ) -> Result<(), Error> {
+        let talk = self.inner.talk().listen(peer, &mut stream);
+        let proved = tokio::time::timeout(LIMIT, talk).await.map_err(|_| Error::TimedOut)??;
+        self.renewed(peer, proved);
+        Ok(())
+    }
+
+    fn renewed(&self, peer: PeerId, Proved { clock_ahead_ms, generation }: Proved) {
+        if let Some(mut standing) = self.inner.standings.get_mut(&peer)
+            && let Standing::Member { further, .. } = *standing
+        {
+            *standing = Standing::Member { clock_ahead_ms, further, generation };
+        }
     }
 
     /// Says whether the next connection dialled to `peer` is a further one.
@@ -224,37 +278,23 @@ impl Inner {
         let protocol = if further { FURTHER } else { PROTOCOL };
         // Lazy: the proposal travels with the nonce, so that all of it is one round trip.
         let (_, mut stream) = dialer_select_proto(stream, [protocol], Version::V1Lazy).await.map_err(not_spoken)?;
-        let nonce_dialler = nonce();
-        stream.write_all(&nonce_dialler).await?;
+        let nonce = nonce();
+        stream.write_all(&nonce).await?;
         stream.flush().await?;
         let mut stream = stream.complete().await.map_err(not_spoken)?;
-        let mut nonce_listener = [0; NONCE];
-        let mut proof = [0; CLOCK + MAC];
-        stream.read_exact(&mut nonce_listener).await.map_err(hung_up)?;
-        stream.read_exact(&mut proof).await.map_err(hung_up)?;
-        let transcript = Transcript { dialler: self.local, listener: peer, nonce_dialler, nonce_listener };
-        let theirs = transcript.check(&self.credentials, Role::Listener, &proof).ok_or(Error::WrongToken)?;
-        let ours = unix_ms();
-        stream.write_all(&transcript.prove(&self.credentials, Role::Dialler, ours)).await?;
-        // Closing flushes. The listener may have ended its half by then, which is no failure.
-        stream.close().await.or_else(already_closed)?;
-        Ok(Standing::Member { clock_ahead_ms: ahead(theirs, ours), further })
+        let Proved { clock_ahead_ms, generation } = self.talk().dial(peer, &mut stream, nonce).await?;
+        Ok(Standing::Member { clock_ahead_ms, further, generation })
     }
 
     /// The listener's part; returns what the dialler is.
     async fn listen(&self, peer: PeerId, stream: SubstreamBox) -> Result<Standing, Error> {
         let (protocol, mut stream) = listener_select_proto(stream, [PROTOCOL, FURTHER]).await.map_err(not_spoken)?;
-        let mut nonce_dialler = [0; NONCE];
-        stream.read_exact(&mut nonce_dialler).await.map_err(hung_up)?;
-        let transcript = Transcript { dialler: peer, listener: self.local, nonce_dialler, nonce_listener: nonce() };
-        stream.write_all(&transcript.nonce_listener).await?;
-        stream.write_all(&transcript.prove(&self.credentials, Role::Listener, unix_ms())).await?;
-        stream.flush().await?;
-        let mut proof = [0; CLOCK + MAC];
-        stream.read_exact(&mut proof).await.map_err(hung_up)?;
-        let theirs = transcript.check(&self.credentials, Role::Dialler, &proof).ok_or(Error::WrongToken)?;
-        stream.close().await.or_else(already_closed)?;
-        Ok(Standing::Member { clock_ahead_ms: ahead(theirs, unix_ms()), further: protocol == FURTHER })
+        let Proved { clock_ahead_ms, generation } = self.talk().listen(peer, &mut stream).await?;
+        Ok(Standing::Member { clock_ahead_ms, further: protocol == FURTHER, generation })
+    }
+
+    fn talk(&self) -> Talk<'_> {
+        Talk { local: self.local, keyring: &self.keyring, guests: self.guests.as_ref() }
     }
 }
 
@@ -291,19 +331,6 @@ fn already_closed(error: io::Error) -> io::Result<()> {
         io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected | io::ErrorKind::WriteZero => Ok(()),
         _ => Err(error),
     }
-}
-
-fn nonce() -> proof::Nonce {
-    rand::random()
-}
-
-fn unix_ms() -> u64 {
-    // A clock before 1970 is off by so much that zero tells it as well.
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
-fn ahead(theirs: u64, ours: u64) -> i64 {
-    theirs.saturating_sub(ours) as i64 - ours.saturating_sub(theirs) as i64
 }
 
 fn address_of(address: &Multiaddr) -> IpAddr {

@@ -36,7 +36,16 @@ pub(super) fn record(number: u32, seq: u64) -> Record {
         ..Statement::default()
     };
     let ttl = Duration::from_secs(240);
-    Record { network: NETWORK, generation: 0, owner: node(number), seq, issued_ms: NOW_MS, ttl, statement }
+    Record {
+        network: NETWORK,
+        generation: 0,
+        owner: node(number),
+        seq,
+        issued_ms: NOW_MS,
+        ttl,
+        statement,
+        credential: None,
+    }
 }
 
 pub(super) fn signed(number: u32, seq: u64) -> SignedRecord {

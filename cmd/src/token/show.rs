@@ -1,49 +1,22 @@
-//! `p2p-fed token`: makes tokens, and says what is in them.
+//! `p2p-fed token show`: what is in a token.
 
-use std::{num::NonZeroU64, path::PathBuf};
+use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
-use p2p_fed::{
-    config::LogSettings,
-    telemetry,
-    token::{Description, Mint, OneTimeDescription, SecretDescription, Token},
-};
+use clap::Args;
+use p2p_fed::token::{Description, InvitationDescription, OneTimeDescription, SecretDescription};
 
 use crate::{
+    clock,
     exit::Failure,
     output::{self, Output, OutputFlags},
     table::Table,
     token_source::{self, Masked, TokenFlags},
 };
 
-/// Make a token, or say what is in one.
-#[derive(Debug, Args)]
-#[command(
-    args_conflicts_with_subcommands = true,
-    after_help = "Examples:\n  p2p-fed token > token && chmod 600 token\n  p2p-fed token show --token-file token"
-)]
-pub(crate) struct TokenCommand {
-    /// Mint for a network that edgevpn and LocalAI nodes may join as well, once p2p-fed speaks to them: it does not yet
-    #[arg(long)]
-    compat: bool,
-
-    /// Seconds that a rendezvous and a gossip topic last; nodes whose clocks differ by more may miss each other
-    #[arg(long, value_name = "SECONDS")]
-    key_otp_interval: Option<NonZeroU64>,
-
-    #[command(subcommand)]
-    show: Option<Subcommands>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Subcommands {
-    Show(Show),
-}
-
 /// Say what is in a token, secrets masked, and what is wrong with it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  p2p-fed token show --token-file token\n  p2p-fed token show - < token")]
-struct Show {
+pub(super) struct Show {
     /// The token, or `-` for standard input; without it, the one that a node here would use
     #[arg(value_name = "TOKEN", conflicts_with = "token_file", allow_hyphen_values = true)]
     text: Option<Masked>,
@@ -56,32 +29,14 @@ struct Show {
     output: OutputFlags,
 }
 
-impl TokenCommand {
-    pub(crate) fn perform(self, log: &LogSettings) -> Result<(), Failure> {
-        telemetry::init(&log.resolve())?;
-        match self.show {
-            Some(Subcommands::Show(show)) => show.perform(),
-            None => {
-                let usual = Mint::default();
-                let mint = Mint {
-                    strict: !self.compat,
-                    dht_interval_s: self.key_otp_interval.unwrap_or(usual.dht_interval_s),
-                    crypto_interval_s: self.key_otp_interval.unwrap_or(usual.crypto_interval_s),
-                };
-                output::print(&Token::mint(&mint).map_err(Failure::run)?.to_text())
-            }
-        }
-    }
-}
-
 impl Show {
-    fn perform(self) -> Result<(), Failure> {
+    pub(super) fn perform(self) -> Result<(), Failure> {
         let token = match &self.text {
             Some(text) if text.expose() == "-" => token_source::from_stdin()?,
             Some(text) => token_source::parse(text.expose(), "the argument")?,
             None => token_source::find(&TokenFlags { token_file: self.token_file, token: None }, None)?,
         };
-        let description = token.describe();
+        let description = token.describe(clock::unix_s());
         match self.output.output {
             Output::Json => output::print_json(&description),
             Output::Text => output::print(&for_people(&description)),
@@ -101,6 +56,20 @@ fn for_people(token: &Description) -> String {
     };
     say("strict", strict.to_owned());
     say("generation", token.generation.to_string());
+    match (&token.issuer, &token.invitation) {
+        (None, _) => say("issuer", "none: every holder of the token may do everything".to_owned()),
+        (Some(issuer), None) => {
+            say("issuer", issuer.clone());
+            say("invitation", "none: machines are invited from this token by `p2p-fed token invite`".to_owned());
+        }
+        (Some(issuer), Some(invitation)) => {
+            say("issuer", issuer.clone());
+            say("invitation", invitation.serial.clone());
+            say("may", allowed(invitation));
+            say("expires", invitation.expires.clone().unwrap_or_else(|| "never".to_owned()));
+            say("once", if invitation.once { "yes: for the first node alone that uses it" } else { "no" }.to_owned());
+        }
+    }
     say("otp.dht", one_time(&token.dht));
     say("otp.crypto", one_time(&token.crypto));
     say("room", secret(&token.room));
@@ -111,6 +80,15 @@ fn for_people(token: &Description) -> String {
         say("warning", warning.clone());
     }
     table.to_string()
+}
+
+/// `serve, expose services llm-*`.
+fn allowed(invitation: &InvitationDescription) -> String {
+    let role = |role: &&'static str| match *role {
+        "expose" => format!("expose services {}", invitation.services),
+        other => other.to_owned(),
+    };
+    invitation.roles.iter().map(role).collect::<Vec<_>>().join(", ")
 }
 
 fn one_time(value: &OneTimeDescription) -> String {

@@ -1,0 +1,87 @@
+//! The side that answers.
+
+use super::{SYMBOLS_IN_ALL, decode};
+use crate::{
+    NodeId,
+    event::Offence,
+    frame::{Frame, Prefix, Records, What},
+    replica::Replica,
+    rumour::Rumour,
+    sketch::Sketch,
+};
+
+/// What it remembers: that it was greeted, the ledger as it was when symbols were first asked for, so that they are all
+/// of one set, and the question that is to be answered.
+#[derive(Debug, Default)]
+pub(super) struct Responder {
+    /// Owners that the other side said it has; none before its greeting.
+    theirs: Option<u32>,
+    sketch: Option<(u64, Sketch)>,
+    question: Option<Question>,
+}
+
+#[derive(Debug)]
+enum Question {
+    Hello,
+    Symbols { salt: u64, from: usize, count: usize },
+    Want(Vec<(Prefix, What)>),
+    Turn { after: Option<NodeId> },
+    Taken,
+}
+
+impl Responder {
+    pub(super) fn take(&mut self, frame: Frame) -> Result<Vec<Rumour>, Offence> {
+        if self.theirs.is_none() && !matches!(frame, Frame::Hello { .. }) {
+            return Err(Offence::OutOfTurn);
+        }
+        let mut rumours = Vec::new();
+        self.question = Some(match frame {
+            Frame::Hello { count, .. } => {
+                self.theirs = Some(count);
+                Question::Hello
+            }
+            Frame::Ask { salt, from, count } => Question::Symbols { salt, from: from.into(), count: count.into() },
+            Frame::Want(lines) => Question::Want(lines),
+            Frame::Turn { after } => Question::Turn { after },
+            Frame::Records(records) => {
+                rumours = decode(&records)?;
+                Question::Taken
+            }
+            Frame::Symbols(_) | Frame::Page { .. } | Frame::Taken => return Err(Offence::OutOfTurn),
+        });
+        Ok(rumours)
+    }
+
+    pub(super) fn theirs(&self) -> Option<u32> {
+        self.theirs
+    }
+
+    pub(super) fn answer(&mut self, replica: &Replica) -> Result<Option<Frame>, Offence> {
+        let Some(question) = self.question.take() else { return Ok(None) };
+        Ok(Some(match question {
+            Question::Hello => replica.hello(),
+            Question::Symbols { salt, from, count } => {
+                if from + count > SYMBOLS_IN_ALL {
+                    return Err(Offence::Excess);
+                }
+                if from == 0 {
+                    self.sketch = Some((salt, replica.sketch(salt)));
+                }
+                match &mut self.sketch {
+                    Some((of, sketch)) if *of == salt && sketch.made() == from => Frame::Symbols(sketch.next(count)),
+                    _ => return Err(Offence::OutOfTurn),
+                }
+            }
+            Question::Want(lines) => {
+                let mut records = Records::default();
+                let _all_fit = lines.iter().all(|(prefix, what)| replica.tell(*prefix, *what, &mut records));
+                Frame::Records(records)
+            }
+            Question::Turn { after } => {
+                let (until, records) = replica.page(after);
+                Frame::Page { until, records }
+            }
+            Question::Taken => Frame::Taken,
+        }))
+    }
+}
