@@ -50,6 +50,37 @@ pub(crate) fn milliseconds(value: f64) -> String {
     format!("{value:.1}ms")
 }
 
+/// Bytes, in the unit that leaves at most four digits before the point.
+pub(crate) fn bytes(count: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut told = format!("{count}B");
+    for unit in units {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        told = format!("{value:.1}{unit}");
+    }
+    told
+}
+
+/// How long, in its two greatest units.
+pub(crate) fn span(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, minutes) => format!("{minutes}m{}s", seconds % 60),
+        (0, hours, minutes) => format!("{hours}h{minutes}m"),
+        (days, hours, _) => format!("{days}d{hours}h"),
+    }
+}
+
+/// A table under its name, or nothing where there is nothing to show.
+pub(crate) fn section(name: &str, is_empty: bool, table: impl FnOnce() -> Table) -> String {
+    if is_empty { String::new() } else { format!("{name}\n{}", table()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +91,18 @@ mod tests {
         table.row(["größer".into(), "ready".into()]);
         table.row(["a\u{1b}[31m".into(), String::new()]);
         assert_eq!(table.to_string(), "NAME    STATE\ngrößer  ready\na?[31m\n");
+    }
+
+    #[test]
+    fn spans_are_short() {
+        let said = [5, 60, 3_600, 90_061].map(span);
+        assert_eq!(said, ["5s", "1m0s", "1h0m", "1d1h"]);
+    }
+
+    #[test]
+    fn bytes_have_the_unit_that_suits_them() {
+        let said = [0, 1023, 1536, 5 << 20, 3 << 50].map(bytes);
+        assert_eq!(said, ["0B", "1023B", "1.5KiB", "5.0MiB", "3072.0TiB"]);
     }
 
     #[test]

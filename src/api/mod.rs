@@ -6,9 +6,9 @@
 //!
 //! ```text
 //! GET  /v1/status      the whole of it (Status)
-//! GET  /v1/peers       its connected members (Peers)
+//! GET  /v1/peers       its connected members, and those refused (Peers)
 //! GET  /v1/services    what the network offers (Services)
-//! GET  /v1/ledger      the records held (Ledger)
+//! GET  /v1/ledger      the records held, and what they cost (Ledger)
 //! GET  /v1/decree      what the network's issuer decided, and whom the next decree may be about (Issued)
 //! POST /v1/decree      the issuer's next decree (Proposal); answered with its number (Decided), or why it was declined
 //! GET  /healthz        200 while the process answers
@@ -36,14 +36,20 @@ pub use client::Client;
 pub(crate) use decree::hex;
 pub use decree::{Decided, Declined, InForce, Issued, Member, Proposal};
 pub use server::{BindError, Server};
-pub use status::{Export, Front, Latency, Ledger, Node, Peer, Peers, Record, Service, Services, Status, Worker};
+pub use status::{
+    Barred, Export, Front, Latency, Ledger, Node, Peer, Peers, Record, Refusal, Service, Services, Status, Traffic,
+    Volume, Worker,
+};
 
 /// Where the answers come from: the node.
 pub trait Source: Send + Sync + 'static {
     /// The node as it is now.
     fn status(&self) -> Status;
 
-    /// The records it holds now.
+    /// Whom it is connected to, and whom it refuses.
+    fn peers(&self) -> Peers;
+
+    /// The records it holds now, and what they cost.
     fn ledger(&self) -> Ledger;
 
     /// What the network's issuer decided, as far as is known here, and whom it may decide about.

@@ -28,7 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Decided, Declined, Peers, Proposal, Services, Source};
+use super::{Decided, Declined, Proposal, Services, Source};
 use crate::ledger::DECREE_MAX;
 
 /// Connections at once. A person and a few scripts have some; the next ones wait in the kernel's queue.
@@ -172,7 +172,7 @@ async fn respond(request: Request<Incoming>, source: &dyn Source) -> Response<Fu
             only("GET, HEAD", "only GET is answered here")
         }
         "/v1/status" => json(StatusCode::OK, &source.status()),
-        "/v1/peers" => json(StatusCode::OK, &Peers { peers: source.status().peers }),
+        "/v1/peers" => json(StatusCode::OK, &source.peers()),
         "/v1/services" => json(StatusCode::OK, &Services { services: source.status().services }),
         "/v1/ledger" => json(StatusCode::OK, &source.ledger()),
         "/v1/decree" => json(StatusCode::OK, &source.issued()),

@@ -61,6 +61,27 @@ pub struct Peer {
     pub responsive: bool,
     /// Its clock minus this one's, in seconds, when it connected.
     pub clock_ahead_s: f64,
+    /// How often it broke which rule of the ledger.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub offences: BTreeMap<String, u64>,
+}
+
+/// A member that this node refuses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Barred {
+    /// Its id.
+    pub id: String,
+    /// Its name, if its record is known.
+    pub name: Option<String>,
+    /// What it did, or `banned` where the network's issuer excluded it.
+    pub reason: String,
+    /// Seconds until it is let in again; none for a ban.
+    pub remaining_s: Option<u64>,
+    /// How often it broke which rule of the ledger.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub offences: BTreeMap<String, u64>,
+    /// How often it was expelled until now.
+    pub expulsions: u32,
 }
 
 /// One service of the network.
@@ -162,6 +183,9 @@ pub struct Record {
     pub leaving: bool,
     /// Two different records with one number were seen: its key is used twice.
     pub quarantined: bool,
+    /// Why it is quarantined, where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantined_because: Option<String>,
     /// Where it can be dialled.
     pub addresses: Vec<String>,
     /// Names of what it offers.
@@ -169,12 +193,62 @@ pub struct Record {
 }
 
 /// `p2p-fed ledger -o json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Grows with each change at this node.
     pub revision: u64,
     /// Every record held.
     pub records: Vec<Record>,
+    /// What it cost since this node started.
+    #[serde(default)]
+    pub traffic: Traffic,
+    /// What it did not take since then.
+    #[serde(default)]
+    pub refusals: Vec<Refusal>,
+    /// How often what happened since then, by name; as of a second ago.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// What the ledger, and the network as a whole, cost a node since it started.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// This node's own rumours, as often as they were sent.
+    pub gossip_published: Volume,
+    /// Others' rumours, as often as they were passed on.
+    pub gossip_passed_on: Volume,
+    /// Rumours that came, repeated ones included.
+    pub gossip_received: Volume,
+    /// Of those, dropped because too many were waiting; sync repairs it.
+    pub gossip_dropped: u64,
+    /// Frames of syncs that were sent.
+    pub sync_sent: Volume,
+    /// Frames of syncs that came.
+    pub sync_received: Volume,
+    /// Bytes that left over libp2p's TCP connections, for whatever purpose, as given to the kernel.
+    pub tcp_sent_bytes: u64,
+    /// Bytes that came over them.
+    pub tcp_received_bytes: u64,
+}
+
+/// Messages, and their bytes without what carries them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// How many.
+    pub messages: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+}
+
+/// How often something was not taken, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// A word for it.
+    pub reason: String,
+    /// The reason in a few words.
+    pub meaning: String,
+    /// How often.
+    pub count: u64,
 }
 
 /// `p2p-fed peers -o json`.
@@ -182,6 +256,9 @@ pub struct Ledger {
 pub struct Peers {
     /// Connected members.
     pub peers: Vec<Peer>,
+    /// Members that are refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub barred: Vec<Barred>,
 }
 
 /// `p2p-fed services -o json`.

@@ -50,8 +50,12 @@ impl Source for Sample {
         }
     }
 
+    fn peers(&self) -> Peers {
+        Peers { peers: vec![], barred: vec![] }
+    }
+
     fn ledger(&self) -> Ledger {
-        Ledger { revision: 3, records: vec![] }
+        Ledger { revision: 3, ..Ledger::default() }
     }
 
     fn issued(&self) -> Issued {

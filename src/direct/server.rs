@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 use tokio::{
     io::AsyncReadExt,
     net::TcpStream,
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     ledger::NodeId,
-    net::{Inbound, Net, node_of},
+    net::{Inbound, Net, Refused, node_of},
     tunnel::{Leftover, Line},
 };
 
@@ -46,6 +46,7 @@ const CONNECTIONS: usize = 20_000;
 struct Shared<S> {
     tickets: Tickets,
     tls: Arc<ServerConfig>,
+    refused: watch::Receiver<Arc<Refused>>,
     serve: S,
 }
 
@@ -63,7 +64,8 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let own = certificate.fingerprint();
-    let shared = Arc::new(Shared { tickets: Tickets::default(), tls: Arc::new(certificate.server()?), serve });
+    let (tickets, tls) = (Tickets::default(), Arc::new(certificate.server()?));
+    let shared = Arc::new(Shared { tickets, tls, refused: net.refused(), serve });
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
@@ -113,11 +115,28 @@ where
     let Ok(Ok(_)) = timeout(LIMIT, socket.read_exact(&mut said)).await else { return };
     let admitted = Knock::decode(&said).and_then(|knock| shared.tickets.admit(Instant::now(), &knock));
     let Some((node, fingerprint)) = admitted else { return };
+    if shared.refused.borrow().refuses(&node, Instant::now()) {
+        return;
+    }
     socket::tune(&socket);
     let shaken = timeout(LIMIT, handshake::server(socket, Arc::clone(&shared.tls), &fingerprint)).await;
     match shaken.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-        Ok(stream) => serve_all(&shared, Box::new(stream), node).await,
+        Ok(stream) => tokio::select! {
+            biased;
+            () = refusal(shared.refused.clone(), node) => {
+                tracing::debug!(node = node.short(), "direct connection of a refused member cut");
+            }
+            () = serve_all(&shared, Box::new(stream), node) => {}
+        },
         Err(error) => tracing::debug!(node = node.short(), %error, "direct connection not made"),
+    }
+}
+
+/// Returns when `node` is refused.
+async fn refusal(mut refused: watch::Receiver<Arc<Refused>>, node: NodeId) {
+    if refused.wait_for(|refused| refused.refuses(&node, Instant::now())).await.is_err() {
+        // The network has ended; tunnels end in their own time.
+        std::future::pending().await
     }
 }
 

@@ -14,12 +14,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Command,
+    Account, Command,
+    conduct::Conduct,
     session::{self, Event},
 };
 use crate::{
     identity::{Identity, StateDir},
-    ledger::{self, Input, Ledger, Moment, NodeId, Output, Verdict, View},
+    ledger::{self, Input, Ledger, Moment, NodeId, Offence, Output, Verdict, View},
     net::{Acceptance, Frame, Inbound, Net, Peers, Receipt, SYNC, Stream, peer_of},
 };
 
@@ -40,6 +41,9 @@ const SESSIONS: usize = 64;
 /// A disk that cannot keep the sequence number is mentioned this often.
 const DISK_REMIND: Duration = Duration::from_secs(60);
 
+/// The account is told again no sooner: people read it, and under load it changes with each frame.
+const ACCOUNT_EVERY: Duration = Duration::from_secs(1);
+
 pub(super) struct Actor {
     ledger: Ledger,
     started: Instant,
@@ -58,6 +62,11 @@ pub(super) struct Actor {
     tickets: HashMap<u64, Receipt>,
     ticket_count: u64,
     known: BTreeMap<NodeId, u64>,
+    conduct: Conduct,
+    account: watch::Sender<Arc<Account>>,
+    account_told: Instant,
+    /// Something happened since.
+    account_is_old: bool,
     tasks: JoinSet<()>,
     disk_told: Option<Instant>,
     cancel: CancellationToken,
@@ -83,10 +92,11 @@ impl Actor {
         syncs: mpsc::Receiver<Inbound>,
         commands: mpsc::Receiver<Command>,
         cancel: CancellationToken,
-    ) -> (Self, watch::Receiver<Arc<View>>) {
+    ) -> (Self, watch::Receiver<Arc<View>>, watch::Receiver<Arc<Account>>) {
         let started = Instant::now();
         let ledger = Ledger::new(config, identity.signing_key(), state.load_seq(), moment(started), rand::random());
         let (views, seen) = watch::channel(ledger.view());
+        let (account, account_seen) = watch::channel(Arc::default());
         let (events_in, events) = mpsc::channel(EVENTS);
         let (opened_in, opened) = mpsc::channel(SESSIONS);
         let actor = Self {
@@ -107,18 +117,22 @@ impl Actor {
             tickets: HashMap::new(),
             ticket_count: 0,
             known: BTreeMap::new(),
+            conduct: Conduct::default(),
+            account,
+            account_told: started,
+            account_is_old: false,
             tasks: JoinSet::new(),
             disk_told: None,
             cancel,
         };
-        (actor, seen)
+        (actor, seen, account_seen)
     }
 
     pub(super) async fn run(mut self) {
         let mut peers = self.net.peers();
         let cancel = self.cancel.clone();
         loop {
-            let due = self.ledger.poll_timeout().map(|at| TokioInstant::from_std(self.started + at));
+            let due = self.due();
             let mut done = None;
             tokio::select! {
                 biased;
@@ -146,12 +160,19 @@ impl Actor {
                 }
             }
             self.execute().await;
+            self.tell_account();
             if let Some(told) = done {
                 // Whoever waited may have gone.
                 let _: Result<(), ()> = oneshot::Sender::send(told, ());
             }
         }
         self.tasks.shutdown().await;
+    }
+
+    fn due(&self) -> Option<TokioInstant> {
+        let ledger = self.ledger.poll_timeout().map(|at| self.started + at);
+        let account = self.account_is_old.then(|| self.account_told + ACCOUNT_EVERY);
+        ledger.into_iter().chain(account).min().map(TokioInstant::from_std)
     }
 
     fn now(&self) -> Moment {
@@ -221,7 +242,8 @@ impl Actor {
         let session = self.session_count;
         let (sender, outgoing) = mpsc::channel(OUTGOING);
         self.sessions.insert(session, sender);
-        self.tasks.spawn(session::run(session, stream, self.events_in.clone(), outgoing, self.cancel.clone()));
+        let (events, meter) = (self.events_in.clone(), self.net.meter().clone());
+        self.tasks.spawn(session::run(session, stream, events, outgoing, meter, self.cancel.clone()));
         self.handle(Input::SessionOpened { session, peer, dialled });
     }
 
@@ -251,6 +273,8 @@ impl Actor {
                 }
                 Output::Misbehaved { peer, offence } => {
                     tracing::warn!(peer = peer.short(), %offence, "peer misbehaved");
+                    self.conduct.offended(Instant::now(), peer, offence);
+                    self.account_is_old = true;
                 }
                 Output::Decree(decree) => tracing::info!(number = decree.decree().number, "decree in force"),
                 Output::Expel { peer, offence } => {
@@ -262,6 +286,24 @@ impl Actor {
                     "another node uses this node's identity: give each process its own --identity or --state-dir"
                 ),
             }
+        }
+    }
+
+    /// Parts with a peer that went too far, for a while.
+    #[expect(dead_code, reason = "for `Output::Expel { peer, offence }`, which the ledger does not say yet")]
+    async fn expel(&mut self, peer: NodeId, offence: Offence) {
+        let length = self.conduct.expelled(Instant::now(), peer);
+        self.account_is_old = true;
+        self.net.bar(peer, length, offence.to_string()).await;
+    }
+
+    fn tell_account(&mut self) {
+        let counters = self.ledger.counters();
+        self.account_is_old |= self.account.borrow().counters != counters;
+        if self.account_is_old && self.account_told.elapsed() >= ACCOUNT_EVERY {
+            self.account_told = Instant::now();
+            self.account_is_old = false;
+            self.account.send_replace(Arc::new(Account { counters, conduct: self.conduct.sheets().clone() }));
         }
     }
 

@@ -7,16 +7,19 @@
 //! **Invariant.** Outputs are executed in order; a sequence number is on disk before the record that bears it is sent.
 
 mod actor;
+mod conduct;
 mod session;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
+
+pub use conduct::Sheet;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     identity::{Identity, StateDir},
-    ledger::{self, Statement, View},
+    ledger::{self, NodeId, Statement, View},
     net::{Frame, Inbound, Net},
 };
 
@@ -28,6 +31,16 @@ const COMMANDS: usize = 64;
 pub struct Gossip {
     commands: mpsc::Sender<Command>,
     views: watch::Receiver<Arc<View>>,
+    account: watch::Receiver<Arc<Account>>,
+}
+
+/// What the ledger did and refused, and what members did against the rules.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    /// How often what happened.
+    pub counters: ledger::Counters,
+    /// Members that broke a rule, for as long as it is remembered.
+    pub conduct: BTreeMap<NodeId, Sheet>,
 }
 
 #[derive(Debug)]
@@ -47,8 +60,8 @@ impl Gossip {
         cancel: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (commands, queue) = mpsc::channel(COMMANDS);
-        let (actor, views) = actor::Actor::new(config, identity, state, net, frames, syncs, queue, cancel);
-        (Self { commands, views }, actor.run())
+        let (actor, views, account) = actor::Actor::new(config, identity, state, net, frames, syncs, queue, cancel);
+        (Self { commands, views, account }, actor.run())
     }
 
     /// Says something new about this node; returns when it is on its way. Saying the same again costs nothing.
@@ -63,5 +76,10 @@ impl Gossip {
     /// What the ledger holds; changes with each new record.
     pub fn views(&self) -> watch::Receiver<Arc<View>> {
         self.views.clone()
+    }
+
+    /// What it did and refused; changes at most once a second.
+    pub fn account(&self) -> watch::Receiver<Arc<Account>> {
+        self.account.clone()
     }
 }

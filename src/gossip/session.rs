@@ -8,8 +8,13 @@ use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::net::Meter;
+
 /// Bytes in one frame: 64 KiB of records and what surrounds them.
 const FRAME_MAX: usize = 64 * 1024 + 1024;
+
+/// Bytes of the length before each frame.
+const PREFIX: usize = 4;
 
 /// A session that has not ended by then is cut: the next one continues with whatever was learnt.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -27,9 +32,11 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Send + 'static>(
     stream: S,
     events: mpsc::Sender<(u64, Event)>,
     outgoing: mpsc::Receiver<Vec<u8>>,
+    meter: Meter,
     cancel: CancellationToken,
 ) {
-    let carried = timeout(LIMIT, cancel.run_until_cancelled(carry(session, stream, &events, outgoing))).await;
+    let carrying = carry(session, stream, &events, outgoing, &meter);
+    let carried = timeout(LIMIT, cancel.run_until_cancelled(carrying)).await;
     match carried {
         Ok(Some(Err(error))) => tracing::trace!(session, %error, "sync ended early"),
         Err(_) => tracing::debug!(session, "sync took too long"),
@@ -44,11 +51,12 @@ async fn carry<S: AsyncRead + AsyncWrite>(
     stream: S,
     events: &mpsc::Sender<(u64, Event)>,
     mut outgoing: mpsc::Receiver<Vec<u8>>,
+    meter: &Meter,
 ) -> io::Result<()> {
     let (mut reader, mut writer) = stream.split();
     let read = async {
         loop {
-            let mut length = [0; 4];
+            let mut length = [0; PREFIX];
             match reader.read_exact(&mut length).await {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(()),
                 other => other?,
@@ -59,6 +67,7 @@ async fn carry<S: AsyncRead + AsyncWrite>(
             }
             let mut bytes = vec![0; length];
             reader.read_exact(&mut bytes).await?;
+            meter.sync_received(PREFIX + length);
             if events.send((session, Event::Frame(bytes))).await.is_err() {
                 return Ok(());
             }
@@ -69,6 +78,7 @@ async fn carry<S: AsyncRead + AsyncWrite>(
             writer.write_all(&(bytes.len() as u32).to_be_bytes()).await?;
             writer.write_all(&bytes).await?;
             writer.flush().await?;
+            meter.sync_sent(PREFIX + bytes.len());
         }
         // The ledger closed the session; the peer's last frames no longer matter, ours were flushed.
         writer.close().await
@@ -90,8 +100,9 @@ mod tests {
         let (to_a, from_a) = mpsc::channel(8);
         let (to_b, from_b) = mpsc::channel(8);
         let cancel = CancellationToken::new();
-        let one = tokio::spawn(run(1, a.compat(), events.clone(), from_a, cancel.clone()));
-        let two = tokio::spawn(run(2, b.compat(), events, from_b, cancel));
+        let meter = Meter::default();
+        let one = tokio::spawn(run(1, a.compat(), events.clone(), from_a, meter.clone(), cancel.clone()));
+        let two = tokio::spawn(run(2, b.compat(), events, from_b, Meter::default(), cancel));
         to_a.send(vec![7; 1000]).await.unwrap();
         assert!(matches!(told.recv().await, Some((2, Event::Frame(bytes))) if bytes == vec![7; 1000]));
         to_b.send(vec![]).await.unwrap();
@@ -102,6 +113,8 @@ mod tests {
         assert_eq!(closed, [1, 2]);
         one.await.unwrap();
         two.await.unwrap();
+        let traffic = meter.traffic();
+        assert_eq!((traffic.sync_sent.bytes, traffic.sync_received.bytes), (1004, 4));
     }
 
     #[tokio::test]
@@ -109,7 +122,7 @@ mod tests {
         let (a, mut b) = tokio::io::duplex(64);
         let (events, mut told) = mpsc::channel(8);
         let (_open, outgoing) = mpsc::channel(8);
-        let session = tokio::spawn(run(1, a.compat(), events, outgoing, CancellationToken::new()));
+        let session = tokio::spawn(run(1, a.compat(), events, outgoing, Meter::default(), CancellationToken::new()));
         tokio::io::AsyncWriteExt::write_all(&mut b, &u32::MAX.to_be_bytes()).await.unwrap();
         assert!(matches!(told.recv().await, Some((1, Event::Closed))));
         session.await.unwrap();

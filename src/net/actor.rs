@@ -29,21 +29,25 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Acceptance, Command, Config, DIRECT, Dht, Error, Frame, Guests, Peers, Receipt, SYNC, Streams, TUNNEL,
+    Acceptance, Command, Config, DIRECT, Dht, Error, Frame, Guests, Meter, Peers, Receipt, Refused, SYNC, Streams,
+    TUNNEL,
     admission::{Admission, Keyring, Secret, Standing, Strangers},
+    bars::Bars,
     behaviour::{Behaviour, BehaviourEvent, MemberBehaviourEvent},
     complaint,
     connections::Connections,
     dialer::{Dialer, Source, Target},
     door::{self, Door},
-    listen, mdns, node_of,
+    listen, mdns,
+    mesh::{self, Scores},
+    node_of, peer_of,
     rendezvous::{Rendezvous, Step},
     renewals::RENEW,
     streams::{self, Inbound},
     topics::Topics,
     transport,
 };
-use crate::{identity::Identity, token::Token};
+use crate::{identity::Identity, ledger::NodeId, token::Token};
 
 /// How often epochs are looked at. A topic is subscribed a whole window early, so a second late costs nothing.
 const TICK: Duration = Duration::from_secs(1);
@@ -76,6 +80,8 @@ pub(super) struct Bound {
     pub(super) knocks: mpsc::Receiver<TcpStream>,
     pub(super) peers: watch::Receiver<Arc<Peers>>,
     pub(super) addresses: watch::Receiver<Vec<Multiaddr>>,
+    pub(super) refused: watch::Receiver<Arc<Refused>>,
+    pub(super) meter: Meter,
 }
 
 /// The task.
@@ -89,7 +95,9 @@ pub(super) struct Actor {
     dials: HashMap<ConnectionId, Target>,
     rendezvous: Option<Rendezvous>,
     topics: Topics,
+    scores: Scores,
     connections: Connections,
+    bars: Bars,
     listed: BTreeSet<PeerId>,
     complaints: BTreeMap<Target, (String, Instant)>,
     clock_told: bool,
@@ -97,7 +105,7 @@ pub(super) struct Actor {
     dht_silent_since: Option<Instant>,
     commands: mpsc::Receiver<Command>,
     frames: mpsc::Sender<Frame>,
-    frames_dropped: u64,
+    meter: Meter,
     addresses: watch::Sender<Vec<Multiaddr>>,
     mdns: Option<Mdns>,
     cancel: CancellationToken,
@@ -122,17 +130,20 @@ impl Actor {
         let (keypair, local) = (identity.keypair(), identity.peer_id());
         let keyring = Keyring::new(Secret::of(&token));
         let strangers = if config.dht == Dht::Off { Strangers::Refuse } else { Strangers::Dht };
-        let admission = Admission::new(keyring.clone(), guests, local, strangers);
+        let (bars, meter) = (Bars::default(), Meter::default());
+        let admission = Admission::new(keyring.clone(), guests, local, strangers, bars.clone());
         let protocols = [TUNNEL, SYNC, DIRECT, RENEW];
         let (behaviour, streams, [tunnels, syncs, directs, renewals]) =
             streams::Streams::new(admission.clone(), protocols);
         let (door, knocks) = Door::new();
         let topics = Topics::default();
-        let behaviour = Behaviour::new(&keypair, config.dht, admission.clone(), behaviour, topics.allowed())?;
+        let (allowed, counted) = (topics.allowed(), meter.clone());
+        let behaviour = Behaviour::new(&keypair, config.dht, admission.clone(), behaviour, allowed, counted)?;
         let swarm_config = libp2p::swarm::Config::with_tokio_executor()
             .with_max_negotiating_inbound_streams(NEGOTIATING)
             .with_substream_upgrade_protocol_override(libp2p::core::upgrade::Version::V1Lazy);
-        let mut swarm = Swarm::new(transport::build(&keypair, &admission, door)?, behaviour, local, swarm_config);
+        let transport = transport::build(&keypair, &admission, door, meter.clone())?;
+        let mut swarm = Swarm::new(transport, behaviour, local, swarm_config);
         let bound = listen::bind(&mut swarm, &config).await?;
         let (connections, peers) = Connections::new();
         let (addresses, addresses_seen) = watch::channel(bound);
@@ -150,14 +161,16 @@ impl Actor {
             started,
             dials: HashMap::new(),
             topics,
+            scores: Scores::default(),
             connections,
+            bars: bars.clone(),
             listed: BTreeSet::new(),
             complaints: BTreeMap::new(),
             clock_told: false,
             dht_silent_since: Some(started),
             commands,
             frames,
-            frames_dropped: 0,
+            meter: meter.clone(),
             addresses,
             mdns,
             cancel,
@@ -165,10 +178,22 @@ impl Actor {
         };
         actor.enter();
         actor.addresses_changed();
-        let addresses = addresses_seen;
-        let inlets =
-            Bound { actor, streams, tunnels, syncs, directs, renewals, admission, keyring, knocks, peers, addresses };
-        Ok(inlets)
+        let (addresses, refused) = (addresses_seen, bars.watch());
+        Ok(Bound {
+            actor,
+            streams,
+            tunnels,
+            syncs,
+            directs,
+            renewals,
+            admission,
+            keyring,
+            knocks,
+            peers,
+            addresses,
+            refused,
+            meter,
+        })
     }
 
     /// Sets out for the bootstrap peers and the DHT.
@@ -235,22 +260,16 @@ impl Actor {
         match command {
             Command::Publish(bytes) => {
                 let Some(topic) = self.topics.current() else { return };
-                match self.swarm.behaviour_mut().members.gossip.publish(topic, bytes) {
+                let (size, gossip) = (bytes.len(), &mut self.swarm.behaviour_mut().members.gossip);
+                let recipients = mesh::recipients(gossip, &topic.hash());
+                match gossip.publish(topic, bytes) {
+                    Ok(_) => self.meter.gossip_published(recipients, size),
                     // Alone, or said already: sync tells whoever comes.
-                    Ok(_)
-                    | Err(gossipsub::PublishError::NoPeersSubscribedToTopic | gossipsub::PublishError::Duplicate) => {}
+                    Err(gossipsub::PublishError::NoPeersSubscribedToTopic | gossipsub::PublishError::Duplicate) => {}
                     Err(error) => tracing::debug!(%error, "record not gossiped"),
                 }
             }
-            Command::Judge(Receipt { message, source }, acceptance) => {
-                let acceptance = match acceptance {
-                    Acceptance::Accept => gossipsub::MessageAcceptance::Accept,
-                    Acceptance::Ignore => gossipsub::MessageAcceptance::Ignore,
-                    Acceptance::Reject => gossipsub::MessageAcceptance::Reject,
-                };
-                let gossip = &mut self.swarm.behaviour_mut().members.gossip;
-                gossip.report_message_validation_result(&message, &source, acceptance);
-            }
+            Command::Judge(receipt, acceptance) => self.judge(receipt, acceptance),
             Command::List(nodes) => {
                 let now = self.now();
                 let listed: BTreeSet<_> = nodes.iter().map(|(peer, _)| *peer).collect();
@@ -266,7 +285,51 @@ impl Actor {
                 // An error means that there is no connection, which is what was wanted.
                 let _ = self.swarm.disconnect_peer_id(peer);
             }
+            // Nobody can do without itself.
+            Command::Bar { node, .. } if peer_of(&node).as_ref() == Some(self.swarm.local_peer_id()) => {}
+            Command::Bar { node, length, why } => {
+                tracing::warn!(peer = node.short(), why, minutes = length.as_secs() / 60, "peer refused for a while");
+                self.bars.bar(Instant::now(), node, length, why);
+                self.refuse([node]);
+            }
+            Command::Ban(nodes) => {
+                let newly = self.bars.ban(nodes);
+                self.refuse(newly);
+            }
         }
+    }
+
+    fn judge(&mut self, Receipt { message, source, topic, size }: Receipt, acceptance: Acceptance) {
+        let gossip = &mut self.swarm.behaviour_mut().members.gossip;
+        let acceptance = match acceptance {
+            Acceptance::Accept => {
+                let recipients = gossip.mesh_peers(&topic).filter(|peer| **peer != source).count();
+                self.meter.gossip_passed_on(recipients, size);
+                gossipsub::MessageAcceptance::Accept
+            }
+            Acceptance::Ignore => gossipsub::MessageAcceptance::Ignore,
+            Acceptance::Reject => {
+                gossip.set_application_score(&source, self.scores.invalid(source));
+                gossipsub::MessageAcceptance::Reject
+            }
+        };
+        gossip.report_message_validation_result(&message, &source, acceptance);
+    }
+
+    /// Parts with `nodes`, which are refused from now on, and follows the table.
+    fn refuse(&mut self, nodes: impl IntoIterator<Item = NodeId>) {
+        for peer in nodes.into_iter().filter_map(|node| peer_of(&node)) {
+            // An error means that there is no connection, which is what was wanted.
+            let _ = self.swarm.disconnect_peer_id(peer);
+        }
+        let refused = self.bars.watch().borrow().clone();
+        let (now, instant) = (self.now(), Instant::now());
+        let barred =
+            refused.barred.iter().map(|(node, bar)| (node, now + bar.until.saturating_duration_since(instant)));
+        let banned = refused.banned.iter().map(|node| (node, Duration::MAX));
+        // Whoever is both stays out for as long as the ban lasts.
+        let all = barred.chain(banned).filter_map(|(node, until)| Some((peer_of(node)?, until)));
+        self.dialer.bar(all.collect());
     }
 
     fn found(&mut self, now: Duration, peer: PeerId, mut addresses: Vec<Multiaddr>, source: Source) {
@@ -281,8 +344,13 @@ impl Actor {
     // === the clock ===
 
     fn tick(&mut self) {
-        let unix_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        self.topics.turn(&mut self.swarm.behaviour_mut().members.gossip, &self.token, unix_s);
+        let clock = SystemTime::now() + self.config.clock_ahead;
+        let unix_s = clock.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let gossip = &mut self.swarm.behaviour_mut().members.gossip;
+        self.topics.turn(gossip, &self.token, unix_s);
+        for (peer, score) in self.scores.decay() {
+            gossip.set_application_score(&peer, score);
+        }
         self.tell_of_silent_dht();
         let now = self.now();
         let accompanied = !self.connections.is_empty();
@@ -356,7 +424,11 @@ impl Actor {
         match event {
             SwarmEvent::Behaviour(BehaviourEvent::Members(MemberBehaviourEvent::Gossip(
                 gossipsub::Event::Message { propagation_source, message_id, message },
-            ))) => self.on_frame(propagation_source, message_id, message.data),
+            ))) => {
+                let (topic, size) = (message.topic, message.data.len());
+                let receipt = Receipt { message: message_id, source: propagation_source, topic, size };
+                self.on_frame(receipt, message.data);
+            }
             SwarmEvent::Behaviour(BehaviourEvent::Members(MemberBehaviourEvent::Ping(event))) => self.on_ping(event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
                 self.on_identified(peer_id, info);
@@ -391,15 +463,13 @@ impl Actor {
         }
     }
 
-    fn on_frame(&mut self, source: PeerId, message: gossipsub::MessageId, bytes: Vec<u8>) {
-        let Some(from) = node_of(&source) else { return };
-        let receipt = Receipt { message, source };
+    fn on_frame(&mut self, receipt: Receipt, bytes: Vec<u8>) {
+        let Some(from) = node_of(&receipt.source) else { return };
         if let Err(error) = self.frames.try_send(Frame { from, bytes, receipt }) {
             // The next sync repairs it.
-            self.frames_dropped += 1;
-            tracing::debug!(dropped_total = self.frames_dropped, "gossip frame dropped");
-            let frame = error.into_inner();
-            self.on_command(Command::Judge(frame.receipt, Acceptance::Ignore));
+            self.meter.gossip_dropped();
+            tracing::debug!(peer = from.short(), "gossip frame dropped");
+            self.judge(error.into_inner().receipt, Acceptance::Ignore);
         }
     }
 
@@ -451,6 +521,14 @@ impl Actor {
         }
         let Standing::Member { clock_ahead_ms, further, .. } = self.admission.standing(&peer) else { return };
         let Some(node) = node_of(&peer) else { return };
+        if self.bars.refuses(&node) {
+            // It was refused while this connection was on its way through the swarm.
+            self.swarm.close_connection(id);
+            return;
+        }
+        if let Some(score) = self.scores.of(&peer) {
+            self.swarm.behaviour_mut().members.gossip.set_application_score(&peer, score);
+        }
         if clock_ahead_ms.abs() > CLOCK_TOLERANCE_MS && !self.clock_told {
             self.clock_told = true;
             tracing::warn!(

@@ -3,19 +3,25 @@
 use std::{io, time::Duration};
 
 use libp2p::{
-    connection_limits, gossipsub, identify, identity, kad, ping,
+    connection_limits, identify, identity, kad, ping,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
 
-use super::{Dht, admission::Admission, dht, members::Members, streams, topics};
+use super::{
+    Dht,
+    admission::Admission,
+    dht,
+    members::Members,
+    mesh::{self, Gossipsub},
+    meter::Meter,
+    streams,
+    topics::Allowed,
+};
 
 /// Signalling round trips. libp2p keeps quiet about a ping that failed unless the next one fails too, so a stopped process
 /// is found within twice the sum: 9 s.
 const PING_INTERVAL: Duration = Duration::from_millis(2500);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// One record and its envelope: a record is 16 KiB at most.
-const GOSSIP_FRAME_MAX: usize = 64 * 1024;
 
 /// Connections that have not finished their handshakes. Admission has its own, lower bound for those that have.
 const PENDING_INBOUND: u32 = 128;
@@ -40,7 +46,7 @@ pub(super) struct Behaviour {
 /// What only members meet.
 #[derive(NetworkBehaviour)]
 pub(super) struct MemberBehaviour {
-    pub(super) gossip: topics::Gossipsub,
+    pub(super) gossip: Gossipsub,
     ping: ping::Behaviour,
     streams: streams::Behaviour,
 }
@@ -51,7 +57,8 @@ impl Behaviour {
         dht: Dht,
         admission: Admission,
         streams: streams::Behaviour,
-        topics: topics::Allowed,
+        topics: Allowed,
+        meter: Meter,
     ) -> io::Result<Self> {
         let limits = connection_limits::ConnectionLimits::default()
             .with_max_pending_incoming(Some(PENDING_INBOUND))
@@ -62,7 +69,7 @@ impl Behaviour {
             .with_agent_version(concat!("p2p-fed/", env!("CARGO_PKG_VERSION")).to_owned())
             .with_push_listen_addr_updates(true);
         let members = MemberBehaviour {
-            gossip: gossip(keypair, topics)?,
+            gossip: mesh::behaviour(topics, meter)?,
             ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
             streams,
         };
@@ -73,37 +80,4 @@ impl Behaviour {
             members: Members::new(members, admission),
         })
     }
-}
-
-fn gossip(keypair: &identity::Keypair, topics: topics::Allowed) -> io::Result<topics::Gossipsub> {
-    let config = gossipsub::ConfigBuilder::default()
-        .protocol_id_prefix("/p2p-fed/meshsub")
-        .validation_mode(gossipsub::ValidationMode::Strict)
-        // Nothing is passed on before the ledger has checked it.
-        .validate_messages()
-        // A record that several nodes publish is one message.
-        .message_id_fn(|message| gossipsub::MessageId::new(&crate::ledger::message_id(&message.data)))
-        .max_transmit_size(GOSSIP_FRAME_MAX)
-        .mesh_n(6)
-        .mesh_n_low(5)
-        .mesh_n_high(12)
-        .gossip_lazy(3)
-        // Sync repairs what gossip loses.
-        .history_gossip(2)
-        .flood_publish(true)
-        .build()
-        .map_err(io::Error::other)?;
-    let mut gossip = gossipsub::Behaviour::new_with_subscription_filter(
-        gossipsub::MessageAuthenticity::Signed(keypair.clone()),
-        config,
-        topics.filter(),
-    )
-    .map_err(io::Error::other)?;
-    let scores = gossipsub::PeerScoreParams {
-        // Members prove the token; many live behind one router or on one host, which is no offence.
-        ip_colocation_factor_weight: 0.0,
-        ..gossipsub::PeerScoreParams::default()
-    };
-    gossip.with_peer_score(scores, gossipsub::PeerScoreThresholds::default()).map_err(io::Error::other)?;
-    Ok(gossip)
 }

@@ -7,7 +7,7 @@
 //! TCP addresses are tried before QUIC: where both work, TCP carries bytes faster and tells at once when the process at
 //! the other end was killed.
 //!
-//! **Invariant.** A target is dialled at most once at a time, and never while it is connected.
+//! **Invariant.** A target is dialled at most once at a time, and never while it is connected or barred.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -94,6 +94,18 @@ enum Path {
     Rest,
 }
 
+impl Entry {
+    /// When it is to be dialled, if ever.
+    fn due(&self, barred: &BTreeMap<PeerId, Duration>) -> Option<Duration> {
+        let State::Waiting { at, .. } = self.state else { return None };
+        match self.peer.and_then(|peer| barred.get(&peer)) {
+            Some(&Duration::MAX) => None,
+            Some(until) => Some(at.max(*until)),
+            None => Some(at),
+        }
+    }
+}
+
 /// The state machine.
 #[derive(Debug)]
 pub(super) struct Dialer {
@@ -102,6 +114,8 @@ pub(super) struct Dialer {
     targets: BTreeMap<Target, Entry>,
     dialling: usize,
     connected: BTreeSet<PeerId>,
+    /// Not dialled before then; [`Duration::MAX`] for those that are banned.
+    barred: BTreeMap<PeerId, Duration>,
 }
 
 impl Dialer {
@@ -112,7 +126,13 @@ impl Dialer {
             targets: BTreeMap::new(),
             dialling: 0,
             connected: BTreeSet::new(),
+            barred: BTreeMap::new(),
         }
+    }
+
+    /// These are not dialled before the time given, and all others are.
+    pub(super) fn bar(&mut self, barred: BTreeMap<PeerId, Duration>) {
+        self.barred = barred;
     }
 
     /// A bootstrap address from the user, with or without `/p2p/ID`.
@@ -251,8 +271,9 @@ impl Dialer {
         if self.dialling >= DIALLING {
             return None;
         }
-        let (target, entry) =
-            self.targets.iter_mut().find(|(_, entry)| matches!(entry.state, State::Waiting { at, .. } if at <= now))?;
+        let barred = &self.barred;
+        let is_due = |entry: &Entry| entry.due(barred).is_some_and(|at| at <= now);
+        let (target, entry) = self.targets.iter_mut().find(|(_, entry)| is_due(entry))?;
         let State::Waiting { path, .. } = entry.state else { return None };
         let tcp: Vec<_> = entry.addresses.iter().filter(|address| is_tcp(address)).cloned().collect();
         let (path, addresses) = match path {
@@ -271,11 +292,7 @@ impl Dialer {
         if self.dialling >= DIALLING {
             return None;
         }
-        let due = |entry: &Entry| match entry.state {
-            State::Waiting { at, .. } => Some(at),
-            _ => None,
-        };
-        self.targets.values().filter_map(due).min()
+        self.targets.values().filter_map(|entry| entry.due(&self.barred)).min()
     }
 
     fn jittered(&mut self, wait: Duration) -> Duration {
@@ -426,6 +443,20 @@ mod tests {
         dialer.found(S, a.min(b), vec![tcp(1)], Source::Heard);
         assert_eq!(dialer.poll_output(S), None);
         assert!(dialer.poll_output(S + COURTESY).is_some());
+    }
+
+    #[test]
+    fn a_barred_peer_is_dialled_when_its_time_has_come_whatever_is_heard_of_it() {
+        let (mut dialer, peer) = dialer();
+        dialer.found(S, peer, vec![tcp(1)], Source::Ledger);
+        dialer.bar([(peer, 60 * S)].into());
+        dialer.found(2 * S, peer, vec![tcp(2)], Source::Bootstrap);
+        assert_eq!(dialer.poll_output(59 * S), None);
+        assert_eq!(dialer.poll_timeout(), Some(60 * S));
+        dialer.bar([(peer, Duration::MAX)].into());
+        assert_eq!((dialer.poll_timeout(), dialer.poll_output(1000 * S)), (None, None));
+        dialer.bar(BTreeMap::new());
+        assert!(dialer.poll_output(60 * S).is_some());
     }
 
     #[test]

@@ -15,6 +15,7 @@
 
 mod actor;
 mod admission;
+mod bars;
 mod behaviour;
 mod complaint;
 mod connections;
@@ -24,6 +25,8 @@ mod door;
 mod listen;
 pub mod mdns;
 mod members;
+mod mesh;
+mod meter;
 mod peers;
 mod rendezvous;
 mod renewals;
@@ -31,12 +34,19 @@ mod streams;
 mod topics;
 mod transport;
 
-use std::{io, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use admission::{Admission, Keyring, Secret, Standing};
 pub use admission::{Denial, Error as AdmissionError, Guests};
+pub use bars::{Bar, Refused};
 pub use door::KNOCK;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub};
+pub use meter::{Meter, Traffic, Volume};
 pub use peers::{Peer, Peers, Transport, node_of, peer_of};
 pub use streams::{Inbound, Stream, Streams};
 use tokio::{
@@ -80,6 +90,8 @@ pub struct Config {
     pub lan: bool,
     /// UDP port of mDNS; 5353 but in tests, which must not hear each other.
     pub mdns_port: u16,
+    /// Added to the machine's clock where windows are concerned; zero but in tests, whose nodes share one clock.
+    pub clock_ahead: Duration,
 }
 
 impl Default for Config {
@@ -92,6 +104,7 @@ impl Default for Config {
             dht: Dht::Public,
             lan: false,
             mdns_port: 5353,
+            clock_ahead: Duration::ZERO,
         }
     }
 }
@@ -147,6 +160,8 @@ pub struct Frame {
 pub struct Receipt {
     message: gossipsub::MessageId,
     source: PeerId,
+    topic: gossipsub::TopicHash,
+    size: usize,
 }
 
 /// What becomes of a frame.
@@ -170,6 +185,8 @@ pub struct Net {
     addresses: watch::Receiver<Vec<Multiaddr>>,
     admission: Admission,
     keyring: Keyring,
+    refused: watch::Receiver<Arc<Refused>>,
+    meter: Meter,
 }
 
 /// What arrives from other members. Each queue has one reader.
@@ -193,6 +210,8 @@ enum Command {
     Judge(Receipt, Acceptance),
     List(Vec<(PeerId, Vec<Multiaddr>)>),
     Disconnect(PeerId),
+    Bar { node: NodeId, length: Duration, why: String },
+    Ban(BTreeSet<NodeId>),
 }
 
 impl Net {
@@ -219,6 +238,8 @@ impl Net {
             addresses: built.addresses,
             admission: built.admission.clone(),
             keyring: built.keyring,
+            refused: built.refused,
+            meter: built.meter,
         };
         let renewals = renewals::hear(built.renewals, built.admission, cancel);
         let arrivals = Arrivals {
@@ -229,7 +250,9 @@ impl Net {
             knocks: built.knocks,
         };
         let network = built.actor.run();
-        Ok((net, arrivals, async move { drop(tokio::join!(network, renewals)) }))
+        Ok((net, arrivals, async move {
+            tokio::join!(network, renewals);
+        }))
     }
 
     /// This node.
@@ -245,6 +268,16 @@ impl Net {
     /// Where this node can be dialled, without `/p2p/ID`.
     pub fn addresses(&self) -> watch::Receiver<Vec<Multiaddr>> {
         self.addresses.clone()
+    }
+
+    /// Whom this node refuses, and why.
+    pub fn refused(&self) -> watch::Receiver<Arc<Refused>> {
+        self.refused.clone()
+    }
+
+    /// What the network has cost until now.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// Opens streams to members.
@@ -309,6 +342,17 @@ impl Net {
         if let Some(peer) = peer_of(&node) {
             self.send(Command::Disconnect(peer)).await;
         }
+    }
+
+    /// Refuses `node` for `length`: closes all connections to it, lets none in, and dials it no more until then. `why` is
+    /// for people.
+    pub async fn bar(&self, node: NodeId, length: Duration, why: impl Into<String>) {
+        self.send(Command::Bar { node, length, why: why.into() }).await;
+    }
+
+    /// Refuses `nodes` likewise until the next call, which replaces them as a whole.
+    pub async fn ban(&self, nodes: BTreeSet<NodeId>) {
+        self.send(Command::Ban(nodes)).await;
     }
 
     /// A closed queue means that the node is stopping, and nothing is left to be done.

@@ -1,8 +1,9 @@
 //! The gossip topic, which changes with the token's windows.
 //!
 //! A node is subscribed to the topics of the previous, the current and the next window and publishes under the current
-//! one, so that a change finds every mesh in place already. Subscriptions of peers are accepted one window further: a peer
-//! whose clock is ahead sends its subscription once, and would not be heard again.
+//! one, so that a change finds every mesh in place already. What peers say of their subscriptions is heard for two windows
+//! more on either side: one whose clock is ahead subscribes early and says so once, one whose clock is behind unsubscribes
+//! late, and a subscription whose end is not heard would count for ever.
 
 use std::{
     collections::HashSet,
@@ -11,15 +12,17 @@ use std::{
 
 use libp2p::gossipsub;
 
+use super::mesh::Gossipsub;
 use crate::token::Token;
 
-/// A peer subscribes to three windows of one topic, and four while they change.
+/// A peer subscribes to three windows of one topic, and four while they change; clocks apart make it one more.
 const SUBSCRIPTIONS_MAX: usize = 8;
 
-/// Gossip as this node runs it.
-pub(super) type Gossipsub = gossipsub::Behaviour<gossipsub::IdentityTransform, Filter>;
+/// Windows on either side of the current one in which a peer may be.
+const WINDOWS_ASIDE: u64 = 2;
 
-type Filter = gossipsub::MaxCountSubscriptionFilter<Allowed>;
+/// What gossip asks before it takes a subscription.
+pub(super) type Filter = gossipsub::MaxCountSubscriptionFilter<Allowed>;
 
 /// Where this node listens and publishes now.
 #[derive(Debug, Default)]
@@ -47,16 +50,17 @@ impl Topics {
         if wanted == self.subscribed {
             return;
         }
-        let ahead = token.gossip_topics(token.gossip_epochs().next_change(unix_s)).next;
-        self.allowed.allow(wanted.iter().chain([&ahead]).map(|text| topic(text).hash()));
+        let aside = WINDOWS_ASIDE.saturating_mul(token.gossip_epochs().interval_s());
+        let around = [unix_s.saturating_sub(aside), unix_s, unix_s.saturating_add(aside)];
+        let topics = around.map(|at| token.gossip_topics(at));
+        self.allowed.allow(topics.iter().flat_map(|windows| windows.iter()).map(|text| topic(text).hash()));
         for old in self.subscribed.iter().filter(|old| !wanted.contains(old)) {
             gossip.unsubscribe(&topic(old));
         }
         for text in &wanted {
-            // Neither can fail: the topic is allowed, and scoring is on with valid parameters.
+            // It cannot fail: the topic is allowed.
             let subscribed = gossip.subscribe(&topic(text)).is_ok();
-            let scored = gossip.set_topic_params(topic(text), scores()).is_ok();
-            debug_assert!(subscribed && scored);
+            debug_assert!(subscribed);
         }
         self.current = Some(topic(&windows.current));
         self.subscribed = wanted;
@@ -65,20 +69,6 @@ impl Topics {
 
 fn topic(text: &str) -> gossipsub::IdentTopic {
     gossipsub::IdentTopic::new(text)
-}
-
-/// Only invalid messages count: a ledger is quiet for minutes, so the rewards and penalties for traffic say nothing.
-fn scores() -> gossipsub::TopicScoreParams {
-    gossipsub::TopicScoreParams {
-        topic_weight: 1.0,
-        time_in_mesh_weight: 0.0,
-        first_message_deliveries_weight: 0.0,
-        mesh_message_deliveries_weight: 0.0,
-        mesh_failure_penalty_weight: 0.0,
-        invalid_message_deliveries_weight: -10.0,
-        invalid_message_deliveries_decay: 0.9,
-        ..gossipsub::TopicScoreParams::default()
-    }
 }
 
 /// The topics that a peer may name.
@@ -104,8 +94,11 @@ impl Allowed {
 }
 
 impl gossipsub::TopicSubscriptionFilter for Allowed {
+    /// Asked for the end of a subscription as well.
     fn can_subscribe(&mut self, topic: &gossipsub::TopicHash) -> bool {
-        // A peer whose clock is ahead may name a window that is not known here yet; it subscribes again when it is.
         self.topics.read().unwrap_or_else(PoisonError::into_inner).contains(topic)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,11 @@ use libp2p::{
     dns, identity, noise, quic, tcp, tls, yamux,
 };
 
-use super::{admission::Admission, door::Door};
+use super::{
+    admission::Admission,
+    door::Door,
+    meter::{Meter, Metered},
+};
 
 /// Streams on one connection. The library aborts beyond 4096: its connection window is 1 GiB and it sets aside 256 KiB
 /// for each. Reaching it ends the connection, so [`super::streams`] stays well below.
@@ -49,13 +53,14 @@ pub(super) fn build(
     keypair: &identity::Keypair,
     admission: &Admission,
     door: Door,
+    meter: Meter,
 ) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
-    let named = match dns::tokio::Transport::system(addressed(keypair, door.clone())?) {
+    let named = match dns::tokio::Transport::system(addressed(keypair, door.clone(), meter.clone())?) {
         Ok(named) => named.boxed(),
         Err(error) => {
             // Two machines on a LAN without DNS, or a container without resolv.conf, must still meet.
             tracing::warn!(%error, "no system resolver; names in multiaddrs will not resolve");
-            addressed(keypair, door)?.boxed()
+            addressed(keypair, door, meter)?.boxed()
         }
     };
     let admission = admission.clone();
@@ -67,6 +72,7 @@ pub(super) fn build(
 fn addressed(
     keypair: &identity::Keypair,
     door: Door,
+    meter: Meter,
 ) -> io::Result<
     impl Transport<Output = (PeerId, StreamMuxerBox), Error: Send + Sync, Dial: Send, ListenerUpgrade: Send>
     + Send
@@ -81,6 +87,7 @@ fn addressed(
     muxer.set_max_num_streams(MAX_STREAMS);
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true).listen_backlog(BACKLOG))
         .and_then(move |socket, point| door.open(socket, point))
+        .map(move |socket, _| Metered::new(socket, meter))
         .map_err(Either::into_inner)
         .upgrade(Version::V1Lazy)
         .authenticate(secure)

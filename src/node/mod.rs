@@ -248,6 +248,11 @@ impl Node {
         api::Source::status(&*self.shared)
     }
 
+    /// What `p2p-fed peers` shows.
+    pub fn peers(&self) -> api::Peers {
+        api::Source::peers(&*self.shared)
+    }
+
     /// What `p2p-fed ledger` shows.
     pub fn ledger(&self) -> api::Ledger {
         api::Source::ledger(&*self.shared)

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::atomic::Ordering,
+    time::Instant,
 };
 
 use futures::future::BoxFuture;
@@ -11,10 +12,13 @@ use super::{Shared, front::Running};
 use crate::{
     api::{self, Source},
     balance::EndpointStatus,
-    direct,
-    ledger::{Entry, NodeId, Service, UnverifiedDecree, View},
-    net::Peers,
+    gossip::Account,
+    ledger::{Counters, Entry, NodeId, Service, UnverifiedDecree, View},
+    net::{self, Peers},
 };
+
+/// The only reason there is, as it is told.
+const QUARANTINED: &str = "two different records with one number: its key is used twice";
 
 impl Source for Shared {
     fn status(&self) -> api::Status {
@@ -30,11 +34,17 @@ impl Source for Shared {
                 uptime_s: self.started.elapsed().as_secs(),
             },
             ready: !self.draining.load(Ordering::Acquire),
-            peers: peers.connected.iter().map(|(node, peer)| peer_of(*node, peer, &view, &self.direct)).collect(),
+            peers: connected(self, &view, &peers),
             services: services(self, &view, &peers),
             fronts: self.fronts.iter().map(Running::report).collect(),
             exports: self.worker.status().into_iter().map(export_of).collect(),
         }
+    }
+
+    fn peers(&self) -> api::Peers {
+        let view = self.gossip.views().borrow().clone();
+        let peers = self.net.peers().borrow().clone();
+        api::Peers { peers: connected(self, &view, &peers), barred: barred(self, &view) }
     }
 
     fn ledger(&self) -> api::Ledger {
@@ -49,11 +59,19 @@ impl Source for Shared {
                 draining: statement.draining,
                 leaving: statement.leaving,
                 quarantined: entry.quarantined,
+                quarantined_because: entry.quarantined.then(|| QUARANTINED.to_owned()),
                 addresses: statement.addresses.clone(),
                 services: statement.services.iter().map(|service| service.name.clone()).collect(),
             }
         });
-        api::Ledger { revision: view.revision, records: records.collect() }
+        let counters = self.gossip.account().borrow().counters;
+        api::Ledger {
+            revision: view.revision,
+            records: records.collect(),
+            traffic: traffic_of(self.net.meter().traffic()),
+            refusals: refusals(&counters),
+            counters: counters_of(&counters),
+        }
     }
 
     fn issued(&self) -> api::Issued {
@@ -89,17 +107,99 @@ impl Source for Shared {
     }
 }
 
-fn peer_of(node: NodeId, peer: &crate::net::Peer, view: &View, direct: &direct::Pool) -> api::Peer {
+fn connected(shared: &Shared, view: &View, peers: &Peers) -> Vec<api::Peer> {
+    let account = shared.gossip.account().borrow().clone();
+    peers.connected.iter().map(|(node, peer)| peer_of(*node, peer, view, &account, shared)).collect()
+}
+
+fn barred(shared: &Shared, view: &View) -> Vec<api::Barred> {
+    let (account, refused) = (shared.gossip.account().borrow().clone(), shared.net.refused().borrow().clone());
+    let now = Instant::now();
+    let describe = |node: &NodeId, reason: &str, remaining_s| api::Barred {
+        id: node.to_string(),
+        name: name_of(node, view),
+        reason: reason.to_owned(),
+        remaining_s,
+        offences: offences(node, &account),
+        expulsions: account.conduct.get(node).map_or(0, |sheet| sheet.expulsions),
+    };
+    let barred = refused.barred.iter().filter(|(_, bar)| now < bar.until);
+    let barred = barred.map(|(node, bar)| describe(node, &bar.why, Some((bar.until - now).as_secs() + 1)));
+    barred.chain(refused.banned.iter().map(|node| describe(node, "banned", None))).collect()
+}
+
+fn name_of(node: &NodeId, view: &View) -> Option<String> {
+    view.nodes.get(node).map(|entry| entry.record.statement.name.clone())
+}
+
+fn offences(node: &NodeId, account: &Account) -> BTreeMap<String, u64> {
+    let sheet = account.conduct.get(node).into_iter();
+    sheet.flat_map(|sheet| &sheet.offences).map(|(offence, count)| (offence.to_string(), *count)).collect()
+}
+
+fn traffic_of(traffic: net::Traffic) -> api::Traffic {
+    let volume = |net::Volume { messages, bytes }| api::Volume { messages, bytes };
+    api::Traffic {
+        gossip_published: volume(traffic.published),
+        gossip_passed_on: volume(traffic.passed_on),
+        gossip_received: volume(traffic.received),
+        gossip_dropped: traffic.dropped,
+        sync_sent: volume(traffic.sync_sent),
+        sync_received: volume(traffic.sync_received),
+        tcp_sent_bytes: traffic.tcp_sent,
+        tcp_received_bytes: traffic.tcp_received,
+    }
+}
+
+fn refusals(counters: &Counters) -> Vec<api::Refusal> {
+    let all = [
+        ("pace", "the owner changes too often", counters.refused_pace),
+        ("generation", "of another generation of the token", counters.refused_generation),
+        ("date", "first seen, and dated too far from now", counters.refused_date),
+        ("sequence", "its number is too high", counters.refused_sequence),
+        ("full", "the ledger is full", counters.refused_full),
+        ("rate", "the peer passes on too much", counters.dropped_sender),
+        ("invalid", "malformed, forged, or of another network", counters.gossip_rejected),
+        ("sessions", "too many syncs at once, or a second one with a peer", counters.sessions_declined),
+    ];
+    let refusal = |(reason, meaning, count): (&str, &str, u64)| api::Refusal {
+        reason: reason.to_owned(),
+        meaning: meaning.to_owned(),
+        count,
+    };
+    all.map(refusal).into()
+}
+
+fn counters_of(counters: &Counters) -> BTreeMap<String, u64> {
+    let all = [
+        ("gossip_accepted", counters.gossip_accepted),
+        ("gossip_ignored", counters.gossip_ignored),
+        ("published", counters.published),
+        ("renewed", counters.renewed),
+        ("echoes", counters.echoes),
+        ("quarantined", counters.quarantined),
+        ("sessions_opened", counters.sessions_opened),
+        ("sessions_completed", counters.sessions_completed),
+        ("sessions_ended", counters.sessions_ended),
+        ("synced", counters.synced),
+        ("retold", counters.retold),
+        ("offences", counters.offences),
+    ];
+    all.map(|(name, count)| (name.to_owned(), count)).into()
+}
+
+fn peer_of(node: NodeId, peer: &net::Peer, view: &View, account: &Account, shared: &Shared) -> api::Peer {
     api::Peer {
         id: node.to_string(),
-        name: view.nodes.get(&node).map(|entry| entry.record.statement.name.clone()),
+        name: name_of(&node, view),
         path: "direct".to_owned(),
         transport: peer.transport.as_str().to_owned(),
-        carrier: if direct.is_direct(node) { "direct" } else { "stream" }.to_owned(),
+        carrier: if shared.direct.is_direct(node) { "direct" } else { "stream" }.to_owned(),
         address: peer.address.to_string(),
         rtt_ms: peer.rtt().map(|rtt| rtt.as_secs_f64() * 1000.0),
         responsive: peer.responsive,
         clock_ahead_s: peer.clock_ahead_ms as f64 / 1000.0,
+        offences: offences(&node, account),
     }
 }
 
@@ -141,7 +241,7 @@ fn worker(
     };
     api::Worker {
         node: node.to_string(),
-        name: view.nodes.get(&node).map_or_else(String::new, |entry| entry.record.statement.name.clone()),
+        name: name_of(&node, view).unwrap_or_default(),
         state,
         in_flight: endpoint.map_or(0, |endpoint| endpoint.in_flight as u64),
         requests_total: endpoint.map_or(0, |endpoint| endpoint.requests_total),

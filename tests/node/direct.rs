@@ -15,7 +15,7 @@ use libp2p::{Multiaddr, multiaddr::Protocol};
 use p2p_fed::{
     direct::{Direct, Pool},
     ledger::NodeId,
-    net::{Config, KNOCK},
+    net::{Config, KNOCK, Net},
     tunnel::{self, Class, Header, Refusal, TraceId, TunnelStream},
     worker::{self, Export, Worker},
 };
@@ -40,6 +40,7 @@ struct Pair {
     front: Member,
     pool: Pool,
     worker: NodeId,
+    worker_net: Net,
     port: SocketAddr,
     exposed: Worker,
     /// Keeps the worker in the network.
@@ -61,7 +62,7 @@ impl Pair {
         let config = worker::Config { exports: vec![export], ..worker::Config::default() };
         let exposed = Worker::spawn(config, CancellationToken::new()).unwrap();
         let member = Member::join(&token, worker(quiet(vec![]))).await;
-        let (id, addresses) = (member.id, member.addresses());
+        let (id, addresses, worker_net) = (member.id, member.addresses(), member.net.clone());
         let port = addresses.iter().find_map(socket_of).unwrap_or(([127, 0, 0, 1], 1).into());
         let stop = CancellationToken::new();
         let direct = Direct::new(member.net.clone(), stop.clone()).unwrap();
@@ -86,6 +87,7 @@ impl Pair {
             front,
             pool,
             worker: id,
+            worker_net,
             port,
             exposed,
             network: Some(network),
@@ -290,6 +292,25 @@ async fn a_worker_that_is_gone_for_good_loses_its_connections() {
     pair.front.loses(pair.worker).await;
     let error = soon("the cut", tunnel.read(&mut [0])).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+}
+
+#[tokio::test]
+async fn a_front_that_is_barred_loses_its_direct_connections_and_its_ticket_opens_no_other() {
+    let pair = Pair::new().await;
+    let mut tunnel = pair.open("echo").await.unwrap();
+    pair.worker_net.bar(pair.front.id, Duration::from_secs(600), "flood").await;
+    let error = soon("the cut", tunnel.read(&mut [0])).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset), "{error}");
+    pair.serves(0).await;
+    // What rested is closed, and a knock with the ticket that the front still holds is not answered.
+    soon("the end of what rested", async {
+        while let Some(lent) = pair.pool.line(pair.worker).await {
+            let header =
+                Header { service: "echo".to_owned(), class: Class::Tcp, trace: TraceId::random(), client: None };
+            assert!(tunnel::open(lent.line, &header).await.is_err());
+        }
+    })
+    .await;
 }
 
 /// Somebody on the path: passes on what it gets, hears the first flight of direct connections, and may swallow them.

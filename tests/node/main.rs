@@ -11,11 +11,13 @@
 )]
 
 mod direct;
+mod expulsion;
 mod join;
 mod ledger;
 mod network;
 mod streams;
 mod tunnel;
+mod windows;
 
 use std::{future::Future, time::Duration};
 

@@ -10,6 +10,7 @@
 //!
 //! When the issuer begins a new generation of the network, members prove it to each other on the connections that they
 //! have ([`Admission::renew`]), so that none has to end.
+//! Whom this node [refuses](super::bars) is turned away before anything is said, also where this node dials.
 //!
 //! **Invariant.** [`Admission::standing`] is `Member` only for a peer whose key proved the token to this process.
 //!
@@ -39,6 +40,8 @@ use multistream_select::{NegotiationError, Version, dialer_select_proto, listene
 use pending::Pending;
 pub(super) use proof::Secret;
 use talk::{Proved, Talk, nonce};
+
+use super::{bars::Bars, node_of};
 
 /// The protocol's name on the wire.
 const PROTOCOL: &str = "/p2p-fed/admit/1";
@@ -101,6 +104,9 @@ pub enum Error {
     /// Nothing within five seconds.
     #[error("the peer did not prove the token within {} s", LIMIT.as_secs())]
     TimedOut,
+    /// The peer broke the rules too often, or the issuer excluded it.
+    #[error("the peer is refused")]
+    Refused,
     /// Too many unproven connections at once.
     #[error("too many connections wait for admission")]
     Busy,
@@ -121,6 +127,7 @@ struct Inner {
     guests: Option<Guests>,
     local: PeerId,
     strangers: Strangers,
+    bars: Bars,
     pending: Arc<Pending>,
     standings: DashMap<PeerId, Standing>,
     /// Peers to which a further connection is being dialled; one at a time for each of those connected.
@@ -128,13 +135,21 @@ struct Inner {
 }
 
 impl Admission {
-    /// Admits peers that prove a secret of `keyring` to `local` and, in a network with an issuer, are among its guests.
-    pub(super) fn new(keyring: Keyring, guests: Option<Guests>, local: PeerId, strangers: Strangers) -> Self {
+    /// Admits peers that prove a secret of `keyring` to `local` and, in a network with an issuer, are among its guests; but
+    /// nobody whom `bars` refuses.
+    pub(super) fn new(
+        keyring: Keyring,
+        guests: Option<Guests>,
+        local: PeerId,
+        strangers: Strangers,
+        bars: Bars,
+    ) -> Self {
         let inner = Inner {
             keyring,
             guests,
             local,
             strangers,
+            bars,
             pending: Arc::default(),
             standings: DashMap::new(),
             further: DashSet::new(),
@@ -203,6 +218,9 @@ impl Admission {
         (peer, muxer): (PeerId, StreamMuxerBox),
         point: ConnectedPoint,
     ) -> Result<(PeerId, StreamMuxerBox), Error> {
+        if node_of(&peer).is_some_and(|node| self.inner.bars.refuses(&node)) {
+            return Err(Error::Refused);
+        }
         let _place = match &point {
             ConnectedPoint::Listener { send_back_addr, .. } => {
                 Some(self.inner.pending.enter(address_of(send_back_addr)).ok_or(Error::Busy)?)

@@ -1,0 +1,201 @@
+//! What the network costs: bytes and messages, counted since the node started.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use futures::{AsyncRead, AsyncWrite};
+
+/// Counts. Clones share.
+#[derive(Clone, Debug, Default)]
+pub struct Meter {
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    tcp_sent: AtomicU64,
+    tcp_received: AtomicU64,
+    published: Count,
+    passed_on: Count,
+    received: Count,
+    dropped: AtomicU64,
+    sync_sent: Count,
+    sync_received: Count,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// What a [`Meter`] has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes that left over libp2p's TCP connections: tunnels on streams and encryption included, direct connections and
+    /// what the kernel adds not.
+    pub tcp_sent: u64,
+    /// Bytes that came over them.
+    pub tcp_received: u64,
+    /// This node's own rumours, as often as they were sent: once to each peer of the mesh.
+    pub published: Volume,
+    /// Other nodes' rumours, as often as they were passed on: once to each peer of the mesh but the one they came from.
+    pub passed_on: Volume,
+    /// Rumours that came, the same one from several peers included.
+    pub received: Volume,
+    /// Of those, dropped because the ledger had too many waiting.
+    pub dropped: u64,
+    /// Frames of sync sessions that were sent.
+    pub sync_sent: Volume,
+    /// Frames of sync sessions that came.
+    pub sync_received: Volume,
+}
+
+/// Messages and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// How many.
+    pub messages: u64,
+    /// Their sizes in all, without what carries them.
+    pub bytes: u64,
+}
+
+impl Meter {
+    /// What was counted until now.
+    pub fn traffic(&self) -> Traffic {
+        let counts = &self.counts;
+        Traffic {
+            tcp_sent: counts.tcp_sent.load(Ordering::Relaxed),
+            tcp_received: counts.tcp_received.load(Ordering::Relaxed),
+            published: counts.published.volume(),
+            passed_on: counts.passed_on.volume(),
+            received: counts.received.volume(),
+            dropped: counts.dropped.load(Ordering::Relaxed),
+            sync_sent: counts.sync_sent.volume(),
+            sync_received: counts.sync_received.volume(),
+        }
+    }
+
+    /// A sync session sent a frame.
+    pub fn sync_sent(&self, bytes: usize) {
+        self.counts.sync_sent.add(1, bytes);
+    }
+
+    /// A sync session got a frame.
+    pub fn sync_received(&self, bytes: usize) {
+        self.counts.sync_received.add(1, bytes);
+    }
+
+    pub(super) fn gossip_published(&self, peers: usize, bytes: usize) {
+        self.counts.published.add(peers, bytes);
+    }
+
+    pub(super) fn gossip_passed_on(&self, peers: usize, bytes: usize) {
+        self.counts.passed_on.add(peers, bytes);
+    }
+
+    pub(super) fn gossip_received(&self, bytes: usize) {
+        self.counts.received.add(1, bytes);
+    }
+
+    pub(super) fn gossip_dropped(&self) {
+        self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Count {
+    /// `times` messages of `bytes` each.
+    fn add(&self, times: usize, bytes: usize) {
+        self.messages.fetch_add(times as u64, Ordering::Relaxed);
+        self.bytes.fetch_add((times * bytes) as u64, Ordering::Relaxed);
+    }
+
+    fn volume(&self) -> Volume {
+        Volume { messages: self.messages.load(Ordering::Relaxed), bytes: self.bytes.load(Ordering::Relaxed) }
+    }
+}
+
+/// A TCP connection whose bytes are counted.
+#[derive(Debug)]
+pub(super) struct Metered<S> {
+    socket: S,
+    meter: Meter,
+}
+
+impl<S> Metered<S> {
+    pub(super) fn new(socket: S, meter: Meter) -> Self {
+        Self { socket, meter }
+    }
+
+    fn sent(&self, bytes: usize) {
+        self.meter.counts.tcp_sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let read = ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
+        self.meter.counts.tcp_received.fetch_add(read as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(read))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.socket).poll_write(cx, bytes))?;
+        self.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, buffers))?;
+        self.sent(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_close(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{AsyncReadExt, AsyncWriteExt, io::Cursor};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_metered_connection_counts_both_ways() {
+        let meter = Meter::default();
+        let mut socket = Metered::new(Cursor::new(vec![0; 10]), meter.clone());
+        socket.write_all(&[7; 4]).await.unwrap();
+        let mut rest = Vec::new();
+        socket.read_to_end(&mut rest).await.unwrap();
+        let traffic = meter.traffic();
+        assert_eq!((traffic.tcp_sent, traffic.tcp_received), (4, 6));
+    }
+
+    #[test]
+    fn what_goes_to_several_peers_counts_as_often() {
+        let meter = Meter::default();
+        meter.gossip_published(5, 300);
+        meter.gossip_passed_on(4, 100);
+        assert_eq!(meter.traffic().published, Volume { messages: 5, bytes: 1500 });
+        assert_eq!(meter.traffic().passed_on, Volume { messages: 4, bytes: 400 });
+    }
+}
