@@ -128,6 +128,7 @@ impl World {
                 seq: issued_ms,
                 issued_ms,
                 ttl: usual.ttl,
+                credential: None,
                 statement: Statement { name: "sybil".into(), ..Statement::default() },
             };
             let signed = SignedRecord::sign(record, &key).expect("a valid record");
