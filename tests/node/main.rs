@@ -12,6 +12,7 @@
 
 mod direct;
 mod expulsion;
+mod issuer;
 mod join;
 mod ledger;
 mod network;

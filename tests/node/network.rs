@@ -7,13 +7,17 @@ use libp2p::{
     Multiaddr, Swarm, SwarmBuilder, identify, kad, multiaddr::Protocol, swarm::NetworkBehaviour, swarm::SwarmEvent,
 };
 use p2p_fed::{
-    identity::Identity,
+    identity::{Identity, StateDir},
     ledger::NodeId,
-    net::{self, Arrivals, Config, Dht, Net},
+    net::{self, Arrivals, Config, Dht, Guests, Net},
     token::{Mint, Token},
+    tunnel::{self, Class, Header, OpenError, Refusal, TraceId},
 };
 use tokio::task::JoinHandle;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::{
+    compat::FuturesAsyncReadCompatExt,
+    sync::{CancellationToken, DropGuard},
+};
 
 use crate::soon;
 
@@ -48,7 +52,7 @@ impl Member {
 
     pub(crate) async fn join_as(identity: &Identity, token: &Arc<Token>, config: Config) -> Self {
         let cancel = CancellationToken::new();
-        let (net, arrivals, task) = Net::bind(config, identity, Arc::clone(token), cancel.clone()).await.unwrap();
+        let (net, arrivals, task) = Net::bind(config, identity, Arc::clone(token), None, cancel.clone()).await.unwrap();
         let task = tokio::spawn(task);
         Self { net, arrivals, id: identity.node_id(), task, stop: cancel.drop_guard() }
     }
@@ -131,4 +135,40 @@ pub(crate) fn stranger() -> Swarm<Served> {
         })
         .unwrap()
         .build()
+}
+
+/// A guest of a network with an issuer, up to and without the ledger: it does what it likes.
+pub(crate) struct Guesting(Member);
+
+impl Guesting {
+    pub(crate) async fn join(token: &Token, config: Config) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = p2p_fed::identity::RuntimeDir::at(&folder.path().join("run")).unwrap();
+        let state =
+            StateDir::claim(&folder.path().join("state"), &runtime, &token.short_id(), &"liar".parse().unwrap(), false)
+                .unwrap();
+        let identity = Identity::generate().unwrap();
+        let credential = token.invite().unwrap().bind(identity.node_id());
+        let guests = Guests::new(token.issuer().unwrap(), token.network_id(), &credential, state.load_spent());
+        let cancel = CancellationToken::new();
+        let token = Arc::new(token.clone());
+        let (net, arrivals, task) = Net::bind(config, &identity, token, Some(guests), cancel.clone()).await.unwrap();
+        let task = tokio::spawn(task);
+        Self(Member { net, arrivals, id: identity.node_id(), task, stop: cancel.drop_guard() })
+    }
+
+    pub(crate) async fn meets(&self, other: NodeId) {
+        self.0.meets(other).await;
+    }
+
+    /// Asks for a tunnel. Why it does not get one.
+    pub(crate) async fn ask(&self, worker: NodeId, service: &str) -> Option<Refusal> {
+        let stream = self.0.net.streams().open(net::peer_of(&worker).unwrap(), net::TUNNEL).await.unwrap();
+        let header = Header { service: service.to_owned(), class: Class::Tcp, trace: TraceId::random(), client: None };
+        match tunnel::open(stream.compat(), &header).await {
+            Ok(_) => None,
+            Err(OpenError::Refused(reason)) => Some(reason),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
