@@ -14,6 +14,7 @@ mod direct;
 mod expulsion;
 mod join;
 mod ledger;
+mod neighbours;
 mod network;
 mod streams;
 mod tunnel;
