@@ -20,7 +20,9 @@ use super::{
 };
 use crate::{
     identity::{Identity, StateDir},
-    ledger::{self, Credential, Input, Ledger, Moment, NodeId, Offence, Output, SignedDecree, Verdict, View},
+    ledger::{
+        self, Credential, Entry, Input, Ledger, Moment, NodeId, Offence, Output, Record, SignedDecree, Verdict, View,
+    },
     net::{Acceptance, Frame, Inbound, Net, Peers, Receipt, SYNC, Stream, peer_of},
 };
 
@@ -63,6 +65,8 @@ pub(super) struct Actor {
     tickets: HashMap<u64, Receipt>,
     ticket_count: u64,
     known: BTreeMap<NodeId, u64>,
+    /// What the network was told of.
+    listed: BTreeMap<NodeId, Arc<Record>>,
     expulsions: Expulsions,
     account: watch::Sender<Arc<Account>>,
     account_told: Instant,
@@ -129,6 +133,7 @@ impl Actor {
             tickets: HashMap::new(),
             ticket_count: 0,
             known: BTreeMap::new(),
+            listed: BTreeMap::new(),
             expulsions: Expulsions::default(),
             account,
             account_told: started,
@@ -363,11 +368,21 @@ impl Actor {
         });
     }
 
-    /// The nodes of the ledger are dialled until they leave.
-    async fn list(&self, view: &View) {
-        let others =
-            view.nodes.iter().filter(|(node, entry)| **node != self.net.node() && !entry.record.statement.leaving);
-        self.net.list(others.map(|(node, entry)| (*node, entry.record.statement.addresses.clone()))).await;
+    /// The nodes of the ledger may be dialled until they leave. Says what changed since the last view.
+    async fn list(&mut self, view: &View) {
+        let staying = |(node, entry): &(&NodeId, &Entry)| **node != self.net.node() && !entry.record.statement.leaving;
+        let now: BTreeMap<_, _> =
+            view.nodes.iter().filter(staying).map(|(node, entry)| (*node, Arc::clone(&entry.record))).collect();
+        let is_new = |(node, record): &(&NodeId, &Arc<Record>)| {
+            self.listed.get(*node).is_none_or(|known| known.statement.addresses != record.statement.addresses)
+        };
+        let listed = now.iter().filter(is_new).map(|(node, record)| (*node, record.statement.addresses.clone()));
+        let listed: Vec<_> = listed.collect();
+        let gone: Vec<_> = self.listed.keys().filter(|node| !now.contains_key(*node)).copied().collect();
+        self.listed = now;
+        if !listed.is_empty() || !gone.is_empty() {
+            self.net.list(listed, gone).await;
+        }
     }
 }
 

@@ -175,6 +175,8 @@ impl Node {
             let path = Arc::clone(&path);
             fronts.push(front::Running::start(front, path, &net, &gossip, &mut tasks, &network_stop)?);
         }
+        let tables = fronts.iter().map(front::Running::table).collect();
+        tasks.spawn(front::want(tables, net.clone(), gossip.clone(), network_stop.clone()));
         let network = Box::pin(network);
         tasks.spawn(async {
             network.await;

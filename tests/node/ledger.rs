@@ -8,7 +8,7 @@ use std::{
 use p2p_fed::{
     ledger::View,
     net,
-    node::{Config, Node},
+    node::{Config, Front, Node},
     token::Token,
     worker::Export,
 };
@@ -29,6 +29,16 @@ impl Host {
     }
 
     pub(crate) async fn start(&self, token: &Arc<Token>, net: net::Config, exports: Vec<Export>) -> Node {
+        self.start_with(token, net, exports, Vec::new()).await
+    }
+
+    pub(crate) async fn start_with(
+        &self,
+        token: &Arc<Token>,
+        net: net::Config,
+        exports: Vec<Export>,
+        fronts: Vec<Front>,
+    ) -> Node {
         let config = Config {
             name: None,
             state_dir: Some(self.folder.path().join("state")),
@@ -36,13 +46,13 @@ impl Host {
             identity: None,
             net,
             exports,
-            fronts: Vec::new(),
+            fronts,
         };
         Node::start(config, Token::clone(token)).await.unwrap()
     }
 }
 
-async fn sees(node: &Node, what: &str, holds: impl Fn(&View) -> bool) {
+pub(crate) async fn sees(node: &Node, what: &str, holds: impl Fn(&View) -> bool) {
     let mut views = node.views();
     soon(what, views.wait_for(|view| holds(view))).await.unwrap();
 }

@@ -15,6 +15,7 @@ mod expulsion;
 mod issuer;
 mod join;
 mod ledger;
+mod neighbours;
 mod network;
 mod streams;
 mod tunnel;
