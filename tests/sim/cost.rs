@@ -18,13 +18,12 @@ const YAMUX: usize = 12;
 const YAMUX_MAX: usize = 16 * 1024;
 /// `session` writes the length of a sync frame by itself.
 const LENGTH: usize = 4;
-/// A gossip message around its payload: author, number, topic and signature, and the RPC around them, as protobuf.
-const GOSSIP_HEAD: usize = (2 + 38) + (2 + 8) + (2 + 32) + (2 + 64) + 3 + 3 + 2;
+/// A gossip message around its payload: topic, and the RPC around both, as protobuf. Nobody signs it.
+const GOSSIP_HEAD: usize = 3 + (2 + 32) + 3 + 2;
 /// One message offered to one neighbour outside of the mesh: its id in an RPC.
 const OFFER: usize = (2 + 16) + (2 + 32) + 8;
-/// Neighbours that a message is offered to, and how often: gossip's `gossip_lazy` and `history_gossip`.
+/// Neighbours that a message is offered to, once.
 const OFFERED_TO: usize = 3;
-const OFFERED_TIMES: usize = 2;
 /// Both proposals of multistream-select, each with its length and line break: the protocol of streams, and sync.
 const NEGOTIATION: usize = (1 + 18 + 1) + (1 + 15 + 1);
 /// What each end sends to set up a connection: TCP, both certificates in TLS, yamux, admission, identify, and the
@@ -103,7 +102,7 @@ impl Costs {
     /// A message that was passed on is offered to some of the neighbours that it was not sent to.
     pub(crate) fn offer(&mut self, from: usize, others: &[usize]) {
         for to in others.iter().take(OFFERED_TO) {
-            (0..OFFERED_TIMES).for_each(|_| self.charge(Kind::Gossip, from, *to, OFFER));
+            self.charge(Kind::Gossip, from, *to, OFFER);
         }
     }
 

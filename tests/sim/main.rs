@@ -12,6 +12,7 @@ mod attack;
 mod chance;
 mod checks;
 mod cost;
+mod guests;
 mod liars;
 mod made_up;
 mod network;
@@ -19,6 +20,7 @@ mod node;
 mod puppet;
 mod queue;
 mod scenario;
+mod table;
 mod weather;
 mod world;
 

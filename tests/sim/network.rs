@@ -1,7 +1,7 @@
 //! The network between the nodes: who is linked, what is cut, what is on its way.
 //!
 //! Nodes keep to a bounded number of neighbours, picked at random; in small networks all are linked. Gossip runs along a
-//! **mesh** of about half of the links, as gossipsub does. It may be lost, doubled, late and out of order. A stream keeps
+//! **mesh** of some of the links, as gossipsub does. It may be lost, doubled, late and out of order. A stream keeps
 //! its order and loses nothing; while its link is cut it waits. A link whose ends don't hear each other goes down after
 //! ten seconds, at once when an end dies, and up again when its ends try again: the longer it was down, the longer they
 //! wait between tries. Who loses peers for good looks for others.
@@ -20,10 +20,10 @@ use crate::{
 
 /// Neighbours that a node ends up with on average, where a scenario says nothing else.
 pub(crate) const DEGREE: usize = 12;
-/// Links in the mesh that a node tops up to, when they get fewer than the second number, and never goes beyond.
-const MESH: usize = 6;
-const MESH_LOW: usize = 5;
-const MESH_HIGH: usize = 12;
+/// Links in the mesh that a node tops up to, when they get fewer than the second number; the third is the most.
+const MESH: usize = 5;
+const MESH_LOW: usize = 4;
+const MESH_HIGH: usize = 7;
 /// How long a cut link still counts as up.
 const CUT_NOTICED: Duration = s(10);
 /// Tries to connect again are at least and at most so far apart; in between, as far as the link has been down.

@@ -37,7 +37,7 @@ pub(crate) struct Node {
     /// The number on disk.
     pub seq: Option<u64>,
     /// The newest snapshot on disk, and the one before it.
-    saved: [Vec<Vec<u8>>; 2],
+    pub saved: [Vec<Vec<u8>>; 2],
     saved_at: Option<Duration>,
     /// Its disk takes no writes.
     pub disk_fails: bool,
@@ -62,6 +62,12 @@ pub(crate) struct Node {
     seen: BTreeSet<[u8; 16]>,
     seen_in_order: VecDeque<(Duration, [u8; 16])>,
     seed: u64,
+}
+
+/// A service of the usual size.
+pub(crate) fn offering(service: &str) -> Service {
+    let (name, labels) = (service.to_owned(), BTreeMap::from([("model".to_owned(), "7b-q4".to_owned())]));
+    Service { name, protocol: Protocol::Http, weight: 100, slots: 8, labels }
 }
 
 // === impl Message ===
@@ -181,8 +187,7 @@ impl Node {
 
     pub(crate) fn offer(&mut self, service: &str) {
         if self.statement.services.iter().all(|offered| offered.name != service) {
-            let (name, labels) = (service.to_owned(), BTreeMap::new());
-            self.statement.services.push(Service { name, protocol: Protocol::Http, weight: 100, slots: 0, labels });
+            self.statement.services.push(offering(service));
             self.statement.services.sort_by(|a, b| a.name.cmp(&b.name));
         }
     }

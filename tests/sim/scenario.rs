@@ -57,6 +57,8 @@ pub(crate) enum Act {
     // --- the network ---
     /// The first half and the second half of the nodes don't hear each other.
     Split,
+    /// Nodes with smaller numbers than this and the others don't hear each other.
+    SplitAt(usize),
     /// What nodes with smaller numbers than this send does not arrive at the others; the other way it does.
     Deafen(usize),
     /// Nothing that the first sends arrives at the second; the other way it does.

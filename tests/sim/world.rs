@@ -13,6 +13,7 @@ use crate::{
     chance::Chance,
     checks,
     cost::{Bytes, Costs},
+    guests::Guest,
     network::{Cut, Network, Parcel, Side},
     node::{Message, Node},
     queue::Queue,
@@ -34,7 +35,7 @@ const SAVE: Duration = s(10);
 const SMALL: usize = 64;
 const WATCHED: usize = 8;
 
-enum Event {
+pub(crate) enum Event {
     Wake {
         node: usize,
         life: u32,
@@ -51,6 +52,8 @@ enum Event {
         life: u32,
         input: Input,
     },
+    /// The lease of a guest is due.
+    Renew(usize),
     /// A node closes its connections with another one.
     Down(usize, usize),
     Tick,
@@ -67,6 +70,10 @@ pub(crate) struct World {
     pub network: Network,
     pub chance: Chance,
     pub costs: Costs,
+    /// Owners without machines of their own.
+    pub guests: Vec<Guest>,
+    /// The change whose way is followed.
+    pub followed: Option<Followed>,
     /// Every record that each owner ever signed.
     pub signed: BTreeMap<NodeId, BTreeSet<RecordId>>,
     /// The owners that are looked at after each step.
@@ -91,6 +98,14 @@ pub(crate) struct World {
     queue: Queue<Event>,
     steps: u64,
     log: Option<String>,
+}
+
+/// A record on its way to all nodes.
+pub(crate) struct Followed {
+    pub owner: NodeId,
+    pub number: u64,
+    /// When each node had it.
+    pub arrived: BTreeMap<usize, Duration>,
 }
 
 /// What a run leaves.
@@ -148,6 +163,8 @@ impl World {
             network,
             chance,
             costs: Costs::new(nodes.len()),
+            guests: Vec::new(),
+            followed: None,
             signed: BTreeMap::new(),
             attackers: BTreeMap::new(),
             two_tongues: BTreeSet::new(),
@@ -234,6 +251,7 @@ impl World {
         match event {
             Event::Act(act) => self.act(&act),
             Event::Down(a, b) => self.link_down(a, b),
+            Event::Renew(guest) => self.renew_guest(guest),
             Event::Tick => {
                 self.settle_links();
                 self.save();
@@ -301,6 +319,22 @@ impl World {
         }
     }
 
+    /// The node offers one more service, or one less.
+    pub(crate) fn toggle(&mut self, node: usize) {
+        let services = &mut self.nodes[node].statement.services;
+        match services.iter().position(|service| service.name == "extra") {
+            Some(at) => drop(services.remove(at)),
+            None => self.nodes[node].offer("extra"),
+        }
+        self.publish(node);
+    }
+
+    /// The number of the newest word of a node.
+    pub(crate) fn number(&self, node: usize) -> u64 {
+        let node = &self.nodes[node];
+        node.ledger.as_ref().and_then(|ledger| ledger.number(&node.id)).unwrap_or_default()
+    }
+
     /// Executes the outputs of a node in order, then looks after its timer and the invariants.
     fn execute(&mut self, node: usize) {
         let mut outputs: Vec<_> = Vec::new();
@@ -352,7 +386,13 @@ impl World {
             }
             Output::Send { session, bytes } => self.send_frame(node, session, bytes),
             Output::CloseSession { session } => self.close_stream(node, session),
-            Output::View(_) => {
+            Output::View(view) => {
+                let now = self.now;
+                if let Some(followed) = &mut self.followed
+                    && view.nodes.get(&followed.owner).is_some_and(|entry| entry.record.seq >= followed.number)
+                {
+                    followed.arrived.entry(node).or_insert(now);
+                }
                 let seen = checks::view_is_sound(self, node);
                 self.verdict("view_is_sound", seen);
             }
@@ -408,7 +448,7 @@ impl World {
         }
     }
 
-    fn act(&mut self, act: &Act) {
+    pub(crate) fn act(&mut self, act: &Act) {
         self.note(|| format!("{act:?}"));
         let count = self.nodes.len();
         match *act {
@@ -445,8 +485,9 @@ impl World {
                 }
                 self.network.awake(self.now, node % count);
             }
-            Act::Split => {
-                let (a, b) = (Side::Below(count / 2), Side::From(count / 2));
+            Act::Split => self.act(&Act::SplitAt(count / 2)),
+            Act::SplitAt(at) => {
+                let (a, b) = (Side::Below(at), Side::From(at));
                 self.network.cut([Cut(a, b), Cut(b, a)]);
             }
             Act::Deafen(node) => self.network.cut([Cut(Side::Below(node % count), Side::From(node % count))]),
@@ -525,6 +566,23 @@ impl World {
         }
     }
 
+    /// A name for a message that waits for its verdict.
+    pub(crate) fn ticket(&mut self, from: usize, message: Arc<Message>) -> u64 {
+        self.ticket += 1;
+        self.tickets.insert(self.ticket, (from, message));
+        self.ticket
+    }
+
+    /// A number that no stream has had.
+    pub(crate) fn stream(&mut self) -> u64 {
+        self.ticket += 1;
+        self.ticket
+    }
+
+    pub(crate) fn schedule(&mut self, at: Duration, event: Event) {
+        self.queue.push(at, event);
+    }
+
     /// When the last of so many bytes has left the node.
     fn leaves(&mut self, node: usize, bytes: usize) -> Duration {
         let takes = Duration::from_nanos(bytes as u64 * 1_000_000_000 / self.scenario.uplink);
@@ -577,10 +635,9 @@ impl World {
             Parcel::Gossip(_) if !carried => {}
             Parcel::Gossip(message) => {
                 if self.nodes[to].ledger.is_some() && self.nodes[to].sees(self.now, &message) {
-                    self.ticket += 1;
-                    self.tickets.insert(self.ticket, (from, Arc::clone(&message)));
+                    let ticket = self.ticket(from, Arc::clone(&message));
                     let from = self.nodes[from].id;
-                    self.give(to, Input::Gossip { ticket: self.ticket, from, bytes: message.bytes.clone() });
+                    self.give(to, Input::Gossip { ticket, from, bytes: message.bytes.clone() });
                 }
             }
             // A stream waits for its link, and keeps its order.

@@ -1,0 +1,465 @@
+//! What the ledger costs and how fast it is, at ten to ten thousand nodes, as a page of the documentation.
+//!
+//! Up to a thousand nodes, every node is real and holds all others. Ten thousand nodes that each hold ten thousand
+//! owners do not fit into one machine, so that size is measured twice: a **deep** run, in which a hundred real nodes
+//! also speak for ninety-nine real owners each (see `guests`), tells what ledgers of that size cost; and a **wide** run,
+//! in which ten thousand real nodes hold the few owners that say anything, tells how a change spreads.
+
+use std::{collections::BTreeMap, env, fmt::Write as _, fs, time::Duration};
+
+use p2p_fed_ledger::{NodeId, SignedRecord};
+
+use crate::{
+    cost::{Bytes, Kind, since},
+    network::DEGREE,
+    scenario::{Act, Disk, Scenario, ms, s, scenario},
+    world::{Followed, World},
+};
+
+const SEED: u64 = 1;
+/// Nodes start one after the other.
+const START_STEP: Duration = ms(20);
+/// From the start of the last node until something is measured.
+const SETTLED: Duration = s(60);
+/// As long as a renewal takes to come round.
+const IDLE: Duration = s(144);
+/// Changes whose way is followed, and how long each is.
+const CHANGES: usize = 100;
+const CHANGE_WITHIN: Duration = s(3);
+/// A network is in two for so long, and in each half so many of a hundred owners change.
+const SPLIT: Duration = s(30);
+const CHANGED_PERCENT: usize = 5;
+/// Nodes that join at the end, one after the other.
+const JOINERS: usize = 3;
+/// What takes longer is not waited for.
+const GIVE_UP: Duration = s(60);
+/// Clocks are off by up to this, and jump as far: each minute those of one node in twenty.
+const CLOCKS: Duration = s(3600);
+const JUMPERS: usize = 20;
+/// How often it is looked who seems to be gone, and until when at least.
+const SAMPLE: Duration = s(10);
+const SAMPLED: Duration = s(600);
+/// Nodes that say something in a wide run.
+const SPEAKERS: usize = 20;
+
+/// What is measured of one size.
+#[derive(Default)]
+struct Row {
+    size: usize,
+    /// Bytes per second that nodes sent while nothing changed, per node, in order; and of the one in the middle by kind.
+    idle: Vec<u64>,
+    idle_kinds: Bytes,
+    /// Until 99 % and 100 % of the nodes had a change, in order; none where they did not.
+    most: Vec<Option<Duration>>,
+    all: Vec<Option<Duration>>,
+    /// Bytes that a node sent for a change, on average, and the most that one sent for one.
+    change_bytes: u64,
+    change_bytes_worst: u64,
+    /// Owners that changed while the network was in two; from its healing until all nodes knew all; bytes that a node
+    /// sent meanwhile.
+    changed: usize,
+    heal: Option<Duration>,
+    heal_bytes: u64,
+    /// Until joiners knew all, and bytes that they sent and got meanwhile.
+    joins: Vec<Option<Duration>>,
+    join_bytes: Vec<u64>,
+    /// How often it was asked whether somebody who is alive seems to be gone, and how often that was so.
+    samples: u64,
+    gone: u64,
+    sampled: Duration,
+}
+
+/// A world that is measured.
+struct Lab {
+    world: World,
+    /// The nodes that are there from the beginning.
+    nodes: usize,
+    row: Row,
+    next_sample: Duration,
+    next_jump: Duration,
+}
+
+fn measured(name: &'static str, nodes: usize) -> Scenario {
+    scenario(name).nodes(nodes).loss(0.01).skew(CLOCKS)
+}
+
+// === impl Lab ===
+
+impl Lab {
+    fn new(scenario: Scenario, nodes: usize, size: usize) -> Self {
+        let world = World::new(scenario, SEED, false);
+        let row = Row { size, ..Row::default() };
+        Self { world, nodes, row, next_sample: Duration::MAX, next_jump: Duration::MAX }
+    }
+
+    /// Every node holds every other one.
+    fn whole(nodes: usize) -> Self {
+        let mut lab = Self::new(measured("whole", nodes + JOINERS), nodes, nodes);
+        lab.start(|_, _| {});
+        lab
+    }
+
+    /// A few nodes that hold many owners.
+    fn deep(nodes: usize, size: usize) -> Self {
+        let mut lab = Self::new(measured("deep", nodes + JOINERS), nodes, size);
+        lab.world.invite(nodes, size / nodes - 1);
+        lab.start(World::know_guests);
+        lab
+    }
+
+    /// Many nodes that hold a few owners.
+    fn wide(nodes: usize) -> Self {
+        let mut scenario = measured("wide", nodes);
+        scenario.speakers = SPEAKERS;
+        let mut lab = Self::new(scenario, nodes, nodes);
+        lab.start(|_, _| {});
+        lab
+    }
+
+    fn start(&mut self, before: impl Fn(&mut World, usize)) {
+        let step = START_STEP.min(s(20) / u32::try_from(self.nodes).expect("not that many"));
+        for node in 0..self.nodes {
+            before(&mut self.world, node);
+            let at = self.world.now + step;
+            self.world.run_until(at);
+            self.world.boot(node, Disk::Kept);
+            self.world.nodes[node].saved = Default::default();
+        }
+        let now = self.world.now;
+        (self.next_sample, self.next_jump) = (now + SETTLED, now + SETTLED);
+        self.run(SETTLED);
+    }
+
+    /// Lets time pass, looks who seems to be gone, and sets clocks wrong.
+    fn run(&mut self, time: Duration) {
+        let until = self.world.now + time;
+        while self.next_sample.min(self.next_jump) <= until {
+            self.world.run_until(self.next_sample.min(self.next_jump));
+            if self.next_jump <= self.world.now {
+                self.next_jump += s(60);
+                for _ in 0..self.nodes.div_ceil(JUMPERS) {
+                    let node = self.world.chance.below(self.nodes);
+                    let step = self.world.chance.around_zero(i64::try_from(CLOCKS.as_millis()).expect("an hour"));
+                    self.world.act(&Act::Jump(node, step));
+                }
+            }
+            if self.next_sample <= self.world.now {
+                self.next_sample += SAMPLE;
+                self.sample();
+            }
+        }
+        self.world.run_until(until);
+    }
+
+    /// Each node is asked about each owner.
+    fn sample(&mut self) {
+        let mut alive: Vec<NodeId> = self.world.guests.iter().map(|guest| guest.id).collect();
+        alive.extend(self.world.nodes[..self.nodes.min(self.world.scenario.speakers)].iter().map(|node| node.id));
+        alive.sort_unstable();
+        for node in &self.world.nodes[..self.nodes] {
+            let Some(ledger) = &node.ledger else { continue };
+            let view = ledger.view();
+            let mut fresh = view.nodes.iter().filter(|(_, entry)| entry.fresh).map(|(id, _)| id).peekable();
+            for id in &alive {
+                while fresh.next_if(|there| *there < id).is_some() {}
+                self.row.samples += 1;
+                self.row.gone += u64::from(fresh.peek() != Some(&id));
+            }
+        }
+        self.row.sampled += SAMPLE;
+    }
+
+    fn sent(&mut self) -> Vec<Bytes> {
+        let now = self.world.now;
+        (0..self.nodes).map(|node| self.world.costs.sent(now, node)).collect()
+    }
+
+    fn idle(&mut self) {
+        let before = self.sent();
+        self.run(IDLE);
+        let mut spent: Vec<Bytes> =
+            before.into_iter().zip(self.sent()).map(|(before, now)| since(before, now)).collect();
+        spent.sort_unstable_by_key(|kinds| kinds.iter().sum::<u64>());
+        let per_second = |bytes: u64| bytes / IDLE.as_secs();
+        self.row.idle = spent.iter().map(|kinds| per_second(kinds.iter().sum())).collect();
+        self.row.idle_kinds = spent[spent.len() / 2].map(per_second);
+    }
+
+    /// Follows changes, each of another owner, one after the other.
+    fn changes(&mut self) {
+        let speakers = self.nodes.min(self.world.scenario.speakers);
+        let mut bytes = 0;
+        for change in 0..CHANGES {
+            let before = self.sent();
+            let start = self.world.now;
+            let node = change % speakers;
+            // No owner says more than the others let it.
+            let id = self.world.nodes[node].id;
+            let number = self.world.number(node) + 1;
+            self.world.followed = Some(Followed { owner: id, number, arrived: BTreeMap::new() });
+            self.world.toggle(node);
+            self.run(CHANGE_WITHIN);
+            let followed = self.world.followed.take().expect("it was followed");
+            let mut arrived: Vec<_> = followed.arrived.values().map(|at| *at - start).collect();
+            arrived.sort_unstable();
+            let most = (self.nodes * 99).div_ceil(100);
+            self.row.most.push(arrived.get(most - 1).copied());
+            self.row.all.push(arrived.get(self.nodes - 1).copied());
+            let gossip = |kinds: Bytes| kinds[Kind::Gossip as usize];
+            let spent: Vec<_> =
+                before.iter().zip(self.sent()).map(|(before, now)| gossip(since(*before, now))).collect();
+            bytes += spent.iter().sum::<u64>();
+            self.row.change_bytes_worst = self.row.change_bytes_worst.max(spent.into_iter().max().unwrap_or_default());
+        }
+        self.row.change_bytes = bytes / (CHANGES * self.nodes) as u64;
+        self.row.most.sort_unstable_by_key(|time| time.unwrap_or(Duration::MAX));
+        self.row.all.sort_unstable_by_key(|time| time.unwrap_or(Duration::MAX));
+    }
+
+    /// Splits the network, lets owners change on both sides, and waits until all know all.
+    fn heal(&mut self) {
+        let split = self.world.now;
+        self.world.act(&Act::SplitAt(self.nodes / 2));
+        let guests = self.world.guests.len();
+        let owners = if guests > 0 { guests } else { self.nodes };
+        let of_side = (owners / 2 * CHANGED_PERCENT).div_ceil(100);
+        let mut changed = Vec::new();
+        for at in 0..2 * of_side {
+            // Owners are spread over the nodes in turn.
+            let owner = if guests > 0 { at * (guests / (2 * of_side)) } else { at % 2 * (self.nodes / 2) + at / 2 };
+            let when = split
+                + SPLIT * u32::try_from(at).expect("not that many")
+                    / u32::try_from(2 * of_side + 1).expect("not that many");
+            let wait = when - self.world.now;
+            self.run(wait);
+            if guests > 0 {
+                self.world.change_guest(owner)
+            } else {
+                self.world.toggle(owner)
+            }
+            changed.push(owner);
+        }
+        let wait = split + SPLIT - self.world.now;
+        self.run(wait);
+        let said: Vec<SignedRecord> = changed.iter().map(|owner| self.says(*owner)).collect();
+        self.row.changed = said.len();
+        let (healed, before) = (self.world.now, self.sent());
+        self.world.act(&Act::Heal);
+        let mut behind: Vec<usize> = (0..self.nodes).collect();
+        while !behind.is_empty() && self.world.now < healed + GIVE_UP {
+            self.run(ms(50));
+            let nodes = &self.world.nodes;
+            behind.retain(|node| {
+                let ledger = nodes[*node].ledger.as_ref().expect("nobody dies");
+                said.iter().any(|said| ledger.record(&said.record().owner).map(SignedRecord::id) != Some(said.id()))
+            });
+        }
+        self.row.heal = behind.is_empty().then(|| self.world.now - healed);
+        let bytes: u64 =
+            before.into_iter().zip(self.sent()).map(|(before, now)| since(before, now).iter().sum::<u64>()).sum();
+        self.row.heal_bytes = bytes / self.nodes as u64;
+        self.run(s(20));
+    }
+
+    /// The newest record of an owner.
+    fn says(&self, owner: usize) -> SignedRecord {
+        match self.world.guests.get(owner) {
+            Some(guest) => guest.record.clone(),
+            None => {
+                let node = &self.world.nodes[owner];
+                node.ledger.as_ref().and_then(|ledger| ledger.record(&node.id)).expect("it said something").clone()
+            }
+        }
+    }
+
+    fn joins(&mut self) {
+        for joiner in self.nodes..self.nodes + JOINERS {
+            let (start, before) = (self.world.now, self.world.costs.moved(self.world.now, joiner));
+            self.world.boot(joiner, Disk::Lost);
+            let owners = self.world.guests.len() + joiner + 1;
+            let knows = |world: &World| world.nodes[joiner].ledger.as_ref().is_some_and(|l| l.owners() >= owners);
+            while !knows(&self.world) && self.world.now < start + GIVE_UP {
+                self.run(ms(20));
+            }
+            self.row.joins.push(knows(&self.world).then(|| self.world.now - start));
+            // What is still on its way to it counts.
+            self.run(s(5));
+            let now = self.world.now;
+            self.row.join_bytes.push(self.world.costs.moved(now, joiner) - before);
+        }
+        self.row.joins.sort_unstable_by_key(|time| time.unwrap_or(Duration::MAX));
+        self.row.join_bytes.sort_unstable();
+    }
+
+    /// All of it.
+    fn measure(mut self) -> Row {
+        self.idle();
+        self.changes();
+        self.heal();
+        self.joins();
+        let left = SAMPLED.saturating_sub(self.row.sampled);
+        self.run(left);
+        self.row
+    }
+}
+
+fn deep_and_wide(nodes: usize) -> Row {
+    let wide = {
+        let mut lab = Lab::wide(nodes);
+        lab.changes();
+        lab.row
+    };
+    let Row { most, all, change_bytes, change_bytes_worst, .. } = wide;
+    Row { most, all, change_bytes, change_bytes_worst, ..Lab::deep(100, nodes).measure() }
+}
+
+// === the page ===
+
+/// Where the generated part begins and ends.
+const BEGIN: &str = "<!-- made by `make ledger-table` -->\n";
+const END: &str = "<!-- end of what is made -->\n";
+
+/// The bar of each size, in bytes per second.
+fn idle_bar(size: usize) -> u64 {
+    match size {
+        ..=10 => 1000,
+        ..=100 => 2000,
+        ..=1000 => 5000,
+        _ => 10_000,
+    }
+}
+
+fn bytes(bytes: u64) -> String {
+    match bytes {
+        ..1000 => format!("{bytes} B"),
+        ..1_000_000 => format!("{:.2} KB", bytes as f64 / 1e3),
+        _ => format!("{:.2} MB", bytes as f64 / 1e6),
+    }
+}
+
+fn time(time: Option<Duration>) -> String {
+    time.map_or("never".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()))
+}
+
+fn met(met: bool) -> &'static str {
+    if met { "met" } else { "**missed**" }
+}
+
+/// The one at so many hundredths of a list in order.
+fn at<T: Copy>(list: &[T], hundredths: usize) -> T {
+    list[(list.len() * hundredths).div_ceil(100).max(1) - 1]
+}
+
+fn within(time: Option<Duration>, bar: Duration) -> bool {
+    time.is_some_and(|time| time <= bar)
+}
+
+fn page(rows: &[Row]) -> String {
+    let mut page = String::new();
+    let mut line = |text: String| writeln!(page, "{text}").expect("a string takes all");
+    let commit = env::var("COMMIT").unwrap_or_else(|_| "unknown".to_owned());
+    line(format!(
+        "Seed {SEED}, commit {commit}. Links take 10 to 90 ms and lose 1 % of gossip, uplinks carry 100 Mbit/s, nodes have \
+         {DEGREE} neighbours on average, clocks are off by up to an hour."
+    ));
+    line("\n**Idle**: bytes that a node sends in a second while nothing changes.\n".into());
+    line("| nodes | median | worst | of the median: sync | set-up | ping | gossip | bar | |".into());
+    line("|---|---|---|---|---|---|---|---|---|".into());
+    for row in rows {
+        let (median, worst) = (at(&row.idle, 50), at(&row.idle, 100));
+        let kind = |kind: Kind| bytes(row.idle_kinds[kind as usize]);
+        let bar = idle_bar(row.size);
+        line(format!(
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            row.size,
+            bytes(median),
+            bytes(worst),
+            kind(Kind::Sync),
+            kind(Kind::Setup),
+            kind(Kind::Ping),
+            kind(Kind::Gossip),
+            bytes(bar),
+            met(worst <= bar)
+        ));
+    }
+    line("\n**One change**: from its owner to the others, and what all nodes send for it.\n".into());
+    line(
+        "| nodes | changes | 99 % of nodes, p50 | p99 | all nodes, p50 | p99 | bytes a node | worst node | bar | |"
+            .into(),
+    );
+    line("|---|---|---|---|---|---|---|---|---|---|".into());
+    for row in rows {
+        let fast = within(at(&row.all, 99), s(1)) && row.change_bytes_worst <= 5000;
+        line(format!(
+            "| {} | {} | {} | {} | {} | {} | {} | {} | 1 s, 5 KB | {} |",
+            row.size,
+            row.most.len(),
+            time(at(&row.most, 50)),
+            time(at(&row.most, 99)),
+            time(at(&row.all, 50)),
+            time(at(&row.all, 99)),
+            bytes(row.change_bytes),
+            bytes(row.change_bytes_worst),
+            met(fast)
+        ));
+    }
+    line("\n**Healing** after half a minute in two halves: until all nodes know all changes.\n".into());
+    line("| nodes | owners changed | time | bytes a node sent | bar | |".into());
+    line("|---|---|---|---|---|---|".into());
+    for row in rows {
+        let (heal, sent) = (time(row.heal), bytes(row.heal_bytes));
+        line(format!("| {} | {} | {heal} | {sent} | 10 s | {} |", row.size, row.changed, met(within(row.heal, s(10)))));
+    }
+    line(
+        "\n**Joining**: until a new node knows all others, and what it sends and gets until five seconds later.\n"
+            .into(),
+    );
+    line("| nodes | joins | worst time | worst bytes | bar | |".into());
+    line("|---|---|---|---|---|---|".into());
+    for row in rows {
+        let (slowest, most) = (at(&row.joins, 100), at(&row.join_bytes, 100));
+        let (bar, verdict) = match row.size {
+            ..=1000 => ("5 s, 1 MB at 1000", met(within(slowest, s(5)) && most <= 1_000_000)),
+            _ => ("none", ""),
+        };
+        line(format!(
+            "| {} | {} | {} | {} | {bar} | {verdict} |",
+            row.size,
+            row.joins.len(),
+            time(slowest),
+            bytes(most)
+        ));
+    }
+    line(
+        "\n**Healthy but shown as gone**: each node is asked about each other one every ten seconds, clocks jumping.\n"
+            .into(),
+    );
+    line("| nodes | minutes | samples | gone | bar | |".into());
+    line("|---|---|---|---|---|---|".into());
+    for row in rows {
+        let minutes = row.sampled.as_secs() / 60;
+        line(format!("| {} | {minutes} | {} | {} | 0 | {} |", row.size, row.samples, row.gone, met(row.gone == 0)));
+    }
+    page
+}
+
+#[test]
+#[ignore = "takes a quarter of an hour: make ledger-table"]
+fn the_table() {
+    let only = crate::number("NODES").map(|nodes| usize::try_from(nodes).expect("not that many"));
+    let sizes = [10, 100, 1000, 10_000];
+    let rows: Vec<_> = sizes
+        .into_iter()
+        .filter(|size| only.is_none_or(|only| only == *size))
+        .map(|size| if size < 10_000 { Lab::whole(size).measure() } else { deep_and_wide(size) })
+        .collect();
+    let made = page(&rows);
+    println!("{made}");
+    if only.is_none() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ledger-measured.md");
+        let before = fs::read_to_string(path).expect("the page is there");
+        let (head, rest) = before.split_once(BEGIN).expect("the page has a place for it");
+        let (_, tail) = rest.split_once(END).expect("the place ends");
+        fs::write(path, format!("{head}{BEGIN}\n{made}\n{END}{tail}")).expect("the page can be written");
+    }
+}
