@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Account, Command,
     conduct::Conduct,
+    keeper::Keeper,
     session::{self, Event},
 };
 use crate::{
@@ -38,16 +39,13 @@ const OPEN_LIMIT: Duration = Duration::from_secs(5);
 /// Sessions at once. Each neighbour has one at a time; a hundred neighbours that all connect at once are served in turn.
 const SESSIONS: usize = 64;
 
-/// A disk that cannot keep the sequence number is mentioned this often.
-const DISK_REMIND: Duration = Duration::from_secs(60);
-
 /// The account is told again no sooner: people read it, and under load it changes with each frame.
 const ACCOUNT_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Actor {
     ledger: Ledger,
     started: Instant,
-    state: Arc<StateDir>,
+    keeper: Keeper,
     net: Net,
     views: watch::Sender<Arc<View>>,
     commands: mpsc::Receiver<Command>,
@@ -68,7 +66,6 @@ pub(super) struct Actor {
     /// Something happened since.
     account_is_old: bool,
     tasks: JoinSet<()>,
-    disk_told: Option<Instant>,
     cancel: CancellationToken,
 }
 
@@ -94,7 +91,10 @@ impl Actor {
         cancel: CancellationToken,
     ) -> (Self, watch::Receiver<Arc<View>>, watch::Receiver<Arc<Account>>) {
         let started = Instant::now();
-        let ledger = Ledger::new(config, identity.signing_key(), state.load_seq(), moment(started), rand::random());
+        let now = moment(started);
+        let mut ledger = Ledger::new(config, identity.signing_key(), state.load_seq(), now, rand::random());
+        let keeper = Keeper::new(state);
+        keeper.restore(&mut ledger, now);
         let (views, seen) = watch::channel(ledger.view());
         let (account, account_seen) = watch::channel(Arc::default());
         let (events_in, events) = mpsc::channel(EVENTS);
@@ -102,7 +102,7 @@ impl Actor {
         let actor = Self {
             ledger,
             started,
-            state,
+            keeper,
             net,
             views,
             commands,
@@ -122,7 +122,6 @@ impl Actor {
             account_told: started,
             account_is_old: false,
             tasks: JoinSet::new(),
-            disk_told: None,
             cancel,
         };
         (actor, seen, account_seen)
@@ -131,6 +130,8 @@ impl Actor {
     pub(super) async fn run(mut self) {
         let mut peers = self.net.peers();
         let cancel = self.cancel.clone();
+        // What was restored is shown, and dialled, before anything else happens.
+        self.execute().await;
         loop {
             let due = self.due();
             let mut done = None;
@@ -158,8 +159,10 @@ impl Actor {
                     let now = self.now();
                     self.ledger.handle_timeout(now);
                 }
+                () = self.keeper.wait() => {}
             }
             self.execute().await;
+            self.keeper.look(&self.ledger, moment(self.started));
             self.tell_account();
             if let Some(told) = done {
                 // Whoever waited may have gone.
@@ -167,6 +170,7 @@ impl Actor {
             }
         }
         self.tasks.shutdown().await;
+        self.keeper.finish(&self.ledger, moment(self.started)).await;
     }
 
     fn due(&self) -> Option<TokioInstant> {
@@ -253,7 +257,7 @@ impl Actor {
     async fn execute(&mut self) {
         while let Some(output) = self.ledger.poll_output() {
             match output {
-                Output::Persist { seq } => self.persist(seq).await,
+                Output::Persist { seq } => self.keeper.persist(seq).await,
                 Output::Broadcast(bytes) => self.net.publish(bytes).await,
                 Output::Judge { ticket, verdict } => self.judge(ticket, verdict).await,
                 Output::OpenSession { peer } => self.dial(peer),
@@ -304,22 +308,6 @@ impl Actor {
             self.account_told = Instant::now();
             self.account_is_old = false;
             self.account.send_replace(Arc::new(Account { counters, conduct: self.conduct.sheets().clone() }));
-        }
-    }
-
-    /// Durable before the record goes out, so that a crash cannot lead to two records with one number. A disk that fails
-    /// does not stop the node: the next boot starts from the wall clock, which is higher.
-    async fn persist(&mut self, seq: u64) {
-        let state = Arc::clone(&self.state);
-        let written = tokio::task::spawn_blocking(move || state.persist_seq(seq)).await;
-        let error = match written {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        if self.disk_told.is_none_or(|told| told.elapsed() > DISK_REMIND) {
-            self.disk_told = Some(Instant::now());
-            tracing::error!(error, "sequence number not written; going on without");
         }
     }
 

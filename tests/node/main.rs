@@ -15,6 +15,7 @@ mod expulsion;
 mod join;
 mod ledger;
 mod network;
+mod restart;
 mod streams;
 mod tunnel;
 mod windows;

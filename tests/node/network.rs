@@ -48,7 +48,7 @@ impl Member {
 
     pub(crate) async fn join_as(identity: &Identity, token: &Arc<Token>, config: Config) -> Self {
         let cancel = CancellationToken::new();
-        let (net, arrivals, task) = Net::bind(config, identity, Arc::clone(token), cancel.clone()).await.unwrap();
+        let (net, arrivals, task) = Net::bind(config, identity, Arc::clone(token), None, cancel.clone()).await.unwrap();
         let task = tokio::spawn(task);
         Self { net, arrivals, id: identity.node_id(), task, stop: cancel.drop_guard() }
     }
