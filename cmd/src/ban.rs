@@ -18,8 +18,8 @@ use crate::{
 
 /// Lock one machine out, in a network with an issuer.
 ///
-/// Every node closes its connections to it and takes no more from it, within seconds. It keeps what it knows: to lock out
-/// whoever has seen the token, rotate it too.
+/// Every node closes its connections to it and takes no more from it, within seconds. Without --invite, whoever has its token
+/// can come back as another node, unless it was made with --once.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  p2p-fed ban gpu1\n  p2p-fed ban gpu1 --invite     # and everybody else who came with its invitation"
@@ -29,7 +29,7 @@ pub(crate) struct Ban {
     #[arg(value_name = "NODE")]
     target: String,
 
-    /// Revoke the invitation that it came with, too: then no other node can use it either
+    /// Revoke the invitation that it came with, too: then no other node can use its token either
     #[arg(long)]
     invite: bool,
 

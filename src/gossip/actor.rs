@@ -14,14 +14,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Account, Command,
-    conduct::Conduct,
+    Account, Command, Edict,
+    expulsions::Expulsions,
     keeper::Keeper,
     session::{self, Event},
 };
 use crate::{
     identity::{Identity, StateDir},
-    ledger::{self, Input, Ledger, Moment, NodeId, Offence, Output, Verdict, View},
+    ledger::{self, Credential, Input, Ledger, Moment, NodeId, Offence, Output, SignedDecree, Verdict, View},
     net::{Acceptance, Frame, Inbound, Net, Peers, Receipt, SYNC, Stream, peer_of},
 };
 
@@ -48,6 +48,7 @@ pub(super) struct Actor {
     keeper: Keeper,
     net: Net,
     views: watch::Sender<Arc<View>>,
+    edicts: watch::Sender<Option<Edict>>,
     commands: mpsc::Receiver<Command>,
     frames: mpsc::Receiver<Frame>,
     syncs: mpsc::Receiver<Inbound>,
@@ -60,13 +61,20 @@ pub(super) struct Actor {
     tickets: HashMap<u64, Receipt>,
     ticket_count: u64,
     known: BTreeMap<NodeId, u64>,
-    conduct: Conduct,
+    expulsions: Expulsions,
     account: watch::Sender<Arc<Account>>,
     account_told: Instant,
     /// Something happened since.
     account_is_old: bool,
     tasks: JoinSet<()>,
     cancel: CancellationToken,
+}
+
+/// What the task tells.
+pub(super) struct Outlets {
+    pub(super) views: watch::Receiver<Arc<View>>,
+    pub(super) account: watch::Receiver<Arc<Account>>,
+    pub(super) edicts: watch::Receiver<Option<Edict>>,
 }
 
 /// A stream that the ledger asked for; none where it could not be opened.
@@ -83,19 +91,23 @@ impl Actor {
     pub(super) fn new(
         config: ledger::Config,
         identity: &Identity,
+        credential: Option<Credential>,
         state: Arc<StateDir>,
         net: Net,
         frames: mpsc::Receiver<Frame>,
         syncs: mpsc::Receiver<Inbound>,
         commands: mpsc::Receiver<Command>,
         cancel: CancellationToken,
-    ) -> (Self, watch::Receiver<Arc<View>>, watch::Receiver<Arc<Account>>) {
+    ) -> (Self, Outlets) {
         let started = Instant::now();
         let now = moment(started);
         let mut ledger = Ledger::new(config, identity.signing_key(), state.load_seq(), now, rand::random());
+        credential.into_iter().for_each(|credential| ledger.show(credential));
         let keeper = Keeper::new(state);
         keeper.restore(&mut ledger, now);
         let (views, seen) = watch::channel(ledger.view());
+        let restored = ledger.decree().cloned().map(|decree| edict(decree, &ledger, started));
+        let (edicts, edicts_seen) = watch::channel(restored);
         let (account, account_seen) = watch::channel(Arc::default());
         let (events_in, events) = mpsc::channel(EVENTS);
         let (opened_in, opened) = mpsc::channel(SESSIONS);
@@ -105,6 +117,7 @@ impl Actor {
             keeper,
             net,
             views,
+            edicts,
             commands,
             frames,
             syncs,
@@ -117,20 +130,20 @@ impl Actor {
             tickets: HashMap::new(),
             ticket_count: 0,
             known: BTreeMap::new(),
-            conduct: Conduct::default(),
+            expulsions: Expulsions::default(),
             account,
             account_told: started,
             account_is_old: false,
             tasks: JoinSet::new(),
             cancel,
         };
-        (actor, seen, account_seen)
+        (actor, Outlets { views: seen, account: account_seen, edicts: edicts_seen })
     }
 
     pub(super) async fn run(mut self) {
         let mut peers = self.net.peers();
         let cancel = self.cancel.clone();
-        // What was restored is shown, and dialled, before anything else happens.
+        // What was restored is shown and dialled before anything else happens.
         self.execute().await;
         loop {
             let due = self.due();
@@ -138,8 +151,13 @@ impl Actor {
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
-                Some(Command::Publish(statement, told)) = self.commands.recv() => {
-                    self.handle(Input::Publish(statement));
+                Some(command) = self.commands.recv() => {
+                    let (input, told) = match command {
+                        Command::Publish(statement, told) => (Input::Publish(statement), told),
+                        Command::Decree(decree, told) => (Input::Decree(decree), told),
+                        Command::Generation(generation, told) => (Input::Generation(generation), told),
+                    };
+                    self.handle(input);
                     done = Some(told);
                 }
                 Ok(()) = peers.changed() => {
@@ -277,14 +295,9 @@ impl Actor {
                 }
                 Output::Misbehaved { peer, offence } => {
                     tracing::warn!(peer = peer.short(), %offence, "peer misbehaved");
-                    self.conduct.offended(Instant::now(), peer, offence);
-                    self.account_is_old = true;
                 }
-                Output::Decree(decree) => tracing::info!(number = decree.decree().number, "decree in force"),
-                Output::Expel { peer, offence } => {
-                    tracing::warn!(peer = peer.short(), %offence, "peer expelled");
-                    self.net.disconnect(peer).await;
-                }
+                Output::Decree(decree) => self.tell_decree(decree),
+                Output::Expel { peer, offence } => self.expel(peer, offence).await,
                 Output::Refused(error) => tracing::error!(%error, "own record refused"),
                 Output::KeyShared => tracing::error!(
                     "another node uses this node's identity: give each process its own --identity or --state-dir"
@@ -294,10 +307,8 @@ impl Actor {
     }
 
     /// Parts with a peer that went too far, for a while.
-    #[expect(dead_code, reason = "for `Output::Expel { peer, offence }`, which the ledger does not say yet")]
     async fn expel(&mut self, peer: NodeId, offence: Offence) {
-        let length = self.conduct.expelled(Instant::now(), peer);
-        self.account_is_old = true;
+        let length = self.expulsions.expel(Instant::now(), peer);
         self.net.bar(peer, length, offence.to_string()).await;
     }
 
@@ -307,8 +318,13 @@ impl Actor {
         if self.account_is_old && self.account_told.elapsed() >= ACCOUNT_EVERY {
             self.account_told = Instant::now();
             self.account_is_old = false;
-            self.account.send_replace(Arc::new(Account { counters, conduct: self.conduct.sheets().clone() }));
+            let offences = self.ledger.offences().map(|(member, counts)| (member, counts.clone())).collect();
+            self.account.send_replace(Arc::new(Account { counters, offences, expulsions: self.expulsions.times() }));
         }
+    }
+
+    fn tell_decree(&self, decree: SignedDecree) {
+        self.edicts.send_replace(Some(edict(decree, &self.ledger, self.started)));
     }
 
     async fn judge(&mut self, ticket: u64, verdict: Verdict) {
@@ -341,6 +357,10 @@ impl Actor {
             view.nodes.iter().filter(|(node, entry)| **node != self.net.node() && !entry.record.statement.leaving);
         self.net.list(others.map(|(node, entry)| (*node, entry.record.statement.addresses.clone()))).await;
     }
+}
+
+fn edict(decree: SignedDecree, ledger: &Ledger, started: Instant) -> Edict {
+    Edict { decree, grace_ends: ledger.grace_ends().map(|at| started + at) }
 }
 
 fn moment(started: Instant) -> Moment {

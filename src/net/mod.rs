@@ -66,7 +66,7 @@ pub const SYNC: StreamProtocol = StreamProtocol::new("/p2p-fed/sync/1");
 /// Tickets for direct connections.
 pub const DIRECT: StreamProtocol = StreamProtocol::new("/p2p-fed/direct/1");
 
-/// Gossip frames waiting for the ledger. 256 frames of at most 64 KiB bound this to 16 MiB; when it is full the newest is
+/// Gossip frames waiting for the ledger. 256 frames of at most 48 KiB bound this to 12 MiB; when it is full the newest is
 /// dropped and counted, and the next sync repairs the loss.
 const GOSSIP_QUEUE: usize = 256;
 

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::{Error, FIRST_GENERATION, GenerationSecret, Invite, Native, OneTime, Secret, Token, otp::TEXT_LENGTH};
 use crate::ledger::IssuerKey;
 
-/// Bytes of the longest text read as a token. edgevpn's have about 500, ours about 570, with an invitation 1300; this leaves room for longer
+/// Bytes of the longest text read as a token. edgevpn's have about 500, ours about 570, with an invitation 1100; this leaves room for longer
 /// keys and for parts that later versions add, and is too little to make the YAML parser work hard.
 pub(super) const MAX_TEXT: usize = 16 << 10;
 

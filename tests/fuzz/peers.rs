@@ -44,6 +44,7 @@ pub(crate) fn record(number: u8, seq: u64, name: &str, now: Moment) -> SignedRec
         seq,
         issued_ms: now.unix_ms,
         ttl: Duration::from_secs(60),
+        credential: None,
         statement,
     };
     SignedRecord::sign(record, key(number)).expect("a valid record")

@@ -2,6 +2,8 @@
 
 use std::{ops::Range, time::Duration};
 
+use ed25519_dalek::SigningKey;
+
 /// A seeded generator (SplitMix64).
 #[derive(Clone)]
 pub(crate) struct Chance(u64);
@@ -9,6 +11,11 @@ pub(crate) struct Chance(u64);
 impl Chance {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed ^ 0x5eed)
+    }
+
+    /// The generator with this state, as a format on the wire has it.
+    pub(crate) fn seeded(state: u64) -> Self {
+        Self(state)
     }
 
     pub(crate) fn next(&mut self) -> u64 {
@@ -35,6 +42,30 @@ impl Chance {
     /// Some number from `-max` to `max`.
     pub(crate) fn around_zero(&mut self, max: i64) -> i64 {
         (self.next() % (2 * max.unsigned_abs() + 1)) as i64 - max
+    }
+
+    pub(crate) fn key(&mut self) -> SigningKey {
+        let mut secret = [0; 32];
+        secret[..8].copy_from_slice(&self.next().to_be_bytes());
+        SigningKey::from_bytes(&secret)
+    }
+
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.next() as u8).collect()
+    }
+
+    /// Does some damage.
+    pub(crate) fn garble(&mut self, bytes: &mut Vec<u8>) {
+        let at = self.below(bytes.len());
+        match self.below(3) {
+            0 => bytes.truncate(at),
+            1 => bytes[at] ^= 1 << self.below(8),
+            _ => bytes.extend_from_within(..at.max(1)),
+        }
+    }
+
+    pub(crate) fn pick<T: Clone>(&mut self, list: &[T]) -> T {
+        list[self.below(list.len())].clone()
     }
 
     pub(crate) fn shuffle<T>(&mut self, list: &mut [T]) {

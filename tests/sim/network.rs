@@ -1,145 +1,337 @@
 //! The network between the nodes: who is linked, what is cut, what is on its way.
 //!
-//! Links form a random mesh of degree about six, or all pairs in small networks. Gossip on a link may be lost,
-//! doubled, late and out of order. A stream keeps its order and loses nothing; while its link is cut it waits. A link
-//! whose ends don't hear each other goes down after ten seconds, at once when an end dies, and up again a moment after
-//! it can. Who loses peers for good looks for others.
+//! Nodes keep to a bounded number of neighbours, picked at random; in small networks all are linked. Gossip runs along a
+//! **mesh** of about half of the links, as gossipsub does. It may be lost, doubled, late and out of order. A stream keeps
+//! its order and loses nothing; while its link is cut it waits. A link whose ends don't hear each other goes down after
+//! ten seconds, at once when an end dies, and up again when its ends try again: the longer it was down, the longer they
+//! wait between tries. Who loses peers for good looks for others.
 
-use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
-use crate::{chance::Chance, scenario::Act};
+use crate::{
+    chance::Chance,
+    node::Message,
+    scenario::{ms, s},
+};
 
-/// Links that each node looks for.
-const DEGREE: usize = 3;
-/// Up to this many nodes, all are linked.
-const FULL_MESH: usize = 7;
+/// Neighbours that a node ends up with on average, where a scenario says nothing else.
+pub(crate) const DEGREE: usize = 12;
+/// Links in the mesh that a node tops up to, when they get fewer than the second number, and never goes beyond.
+const MESH: usize = 6;
+const MESH_LOW: usize = 5;
+const MESH_HIGH: usize = 12;
 /// How long a cut link still counts as up.
-const CUT_NOTICED: Duration = Duration::from_secs(10);
+const CUT_NOTICED: Duration = s(10);
+/// Tries to connect again are at least and at most so far apart; in between, as far as the link has been down.
+const REDIAL_MIN: Duration = ms(500);
+const REDIAL_MAX: Duration = s(30);
 
 /// Something on its way from one node to another.
 pub(crate) enum Parcel {
-    Gossip { from: usize, bytes: Arc<[u8]> },
+    Gossip(Arc<Message>),
     Opened { session: u64, peer: usize, dialled: bool },
     Frame { session: u64, bytes: Vec<u8> },
     Closed { session: u64 },
 }
 
 /// Two nodes, the smaller number first.
-pub(crate) type Link = (usize, usize);
+pub(crate) type Ends = (usize, usize);
+
+struct Link {
+    ends: Ends,
+    up: bool,
+    /// Gossip goes along it.
+    meshed: bool,
+    /// Since when it is up and can't be used.
+    broken_since: Option<Duration>,
+    /// Since when it is down.
+    down_since: Duration,
+    /// When its ends try again.
+    tried_at: Option<Duration>,
+    streams: Vec<u64>,
+}
 
 /// A stream, from the end that opened it.
 struct Stream {
     ends: (usize, usize),
+    link: usize,
     /// When the last parcel arrives at either end, so that none overtakes it.
     last: (Duration, Duration),
 }
 
-#[derive(Default)]
+/// Some of the nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    One(usize),
+    /// Those with smaller numbers.
+    Below(usize),
+    /// This one and those with greater numbers.
+    From(usize),
+    All,
+}
+
+/// What the first send does not arrive at the second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut(pub Side, pub Side);
+
 pub(crate) struct Network {
-    links: BTreeSet<Link>,
-    up: BTreeSet<Link>,
-    /// Since when a link that is up can't be used.
-    broken_since: BTreeMap<Link, Duration>,
-    /// Who does not reach whom.
-    cuts: BTreeSet<(usize, usize)>,
+    /// Neighbours that a node looks for when it has fewer.
+    wanted: usize,
+    links: Vec<Link>,
+    /// Of each node its neighbours, and the numbers of the links with them.
+    ends: Vec<Vec<(usize, usize)>>,
+    /// Links that may change by themselves: those that are down or can't be used.
+    restless: BTreeSet<usize>,
+    /// Nodes that lost neighbours.
+    lonely: BTreeSet<usize>,
+    /// Nodes whose links changed since their meshes were looked at.
+    moved: BTreeSet<usize>,
+    cuts: Vec<Cut>,
+    /// Who has nothing to do with whom, until when.
+    refused: BTreeMap<Ends, Duration>,
     streams: BTreeMap<u64, Stream>,
     next_stream: u64,
 }
 
-fn pair(a: usize, b: usize) -> Link {
+/// What became of the links.
+#[derive(Default)]
+pub(crate) struct Settled {
+    pub came: Vec<Ends>,
+    pub went: Vec<Ends>,
+}
+
+fn pair(a: usize, b: usize) -> Ends {
     (a.min(b), a.max(b))
 }
 
-impl Network {
-    pub(crate) fn mesh(nodes: usize, chance: &mut Chance) -> Self {
-        let mut links = BTreeSet::new();
-        if nodes <= FULL_MESH {
-            links.extend((0..nodes).flat_map(|a| (0..a).map(move |b| (b, a))));
-        } else {
-            // A ring through all in some order keeps it in one piece.
-            let mut ring: Vec<_> = (0..nodes).collect();
-            chance.shuffle(&mut ring);
-            links.extend((0..nodes).map(|at| pair(ring[at], ring[(at + 1) % nodes])));
-            for a in 0..nodes {
-                for _ in 1..DEGREE {
-                    let b = chance.below(nodes);
-                    if a != b {
-                        links.insert(pair(a, b));
-                    }
-                }
-            }
+impl Side {
+    fn has(self, node: usize) -> bool {
+        match self {
+            Self::One(one) => node == one,
+            Self::Below(end) => node < end,
+            Self::From(start) => node >= start,
+            Self::All => true,
         }
-        Self { links, ..Self::default() }
+    }
+}
+
+// === impl Network: links ===
+
+impl Network {
+    /// A network of `nodes`, each with about `degree` neighbours. Nothing is up yet.
+    pub(crate) fn new(nodes: usize, degree: usize, chance: &mut Chance) -> Self {
+        let mut network = Self {
+            wanted: (degree / 2).max(2),
+            links: Vec::new(),
+            ends: vec![Vec::new(); nodes],
+            restless: BTreeSet::new(),
+            lonely: BTreeSet::new(),
+            moved: BTreeSet::new(),
+            cuts: Vec::new(),
+            refused: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            next_stream: 0,
+        };
+        if nodes <= degree + 1 {
+            (0..nodes).for_each(|a| (0..a).for_each(|b| network.join(a, b)));
+            return network;
+        }
+        // A ring through all in some order keeps it in one piece.
+        let mut ring: Vec<_> = (0..nodes).collect();
+        chance.shuffle(&mut ring);
+        (0..nodes).for_each(|at| network.join(ring[at], ring[(at + 1) % nodes]));
+        for a in 0..nodes {
+            (1..network.wanted).for_each(|_| network.join(a, chance.below(nodes)));
+        }
+        network
+    }
+
+    /// Has two nodes look for each other.
+    fn join(&mut self, a: usize, b: usize) {
+        if a != b && self.link(a, b).is_none() {
+            let link = self.links.len();
+            let (broken_since, down_since, tried_at) = (None, Duration::ZERO, Some(Duration::ZERO));
+            let ends = pair(a, b);
+            self.links.push(Link {
+                ends,
+                up: false,
+                meshed: false,
+                broken_since,
+                down_since,
+                tried_at,
+                streams: vec![],
+            });
+            self.ends[a].push((b, link));
+            self.ends[b].push((a, link));
+            self.restless.insert(link);
+        }
+    }
+
+    fn link(&self, a: usize, b: usize) -> Option<usize> {
+        self.ends[a].iter().find(|(other, _)| *other == b).map(|(_, link)| *link)
     }
 
     /// The nodes that `node` has a link with that is up.
     pub(crate) fn neighbours(&self, node: usize) -> Vec<usize> {
-        self.up
-            .iter()
-            .filter_map(|(a, b)| [(*a, *b), (*b, *a)].into_iter().find(|end| end.0 == node))
-            .map(|(_, b)| b)
-            .collect()
+        self.ends[node].iter().filter(|(_, link)| self.links[*link].up).map(|(other, _)| *other).collect()
     }
 
-    /// Whether what `from` sends arrives at `to`.
+    /// The neighbours that `node` sends gossip to, and the other ones.
+    pub(crate) fn mesh(&self, node: usize) -> (Vec<usize>, Vec<usize>) {
+        let (mut inside, mut outside) = (Vec::with_capacity(MESH_HIGH), Vec::with_capacity(MESH_HIGH));
+        for (other, link) in &self.ends[node] {
+            match &self.links[*link] {
+                Link { up: true, meshed: true, .. } => inside.push(*other),
+                Link { up: true, .. } => outside.push(*other),
+                Link { .. } => {}
+            }
+        }
+        (inside, outside)
+    }
+
+    /// Whether what `from` sends arrives at `to` now.
     pub(crate) fn carries(&self, from: usize, to: usize) -> bool {
-        self.up.contains(&pair(from, to)) && !self.cuts.contains(&(from, to))
+        self.is_up(from, to) && !self.is_cut(from, to)
     }
 
     pub(crate) fn is_up(&self, a: usize, b: usize) -> bool {
-        self.up.contains(&pair(a, b))
+        self.link(a, b).is_some_and(|link| self.links[link].up)
     }
 
-    /// Applies an act on the network.
-    pub(crate) fn act(&mut self, act: &Act, nodes: usize) {
-        let all = || (0..nodes).flat_map(move |a| (0..nodes).map(move |b| (a, b)));
-        match act {
-            Act::Split => self.cuts.extend(all().filter(|(a, b)| (*a < nodes / 2) != (*b < nodes / 2))),
-            Act::CutOneWay(a, b) => drop(self.cuts.insert((a % nodes, b % nodes))),
-            Act::Isolate(n) => self.cuts.extend(all().filter(|(a, b)| (*a == n % nodes) != (*b == n % nodes))),
-            Act::Heal => self.cuts.clear(),
-            _ => {}
+    fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.cuts.iter().any(|Cut(a, b)| a.has(from) && b.has(to))
+    }
+
+    // --- what happens to it ---
+
+    pub(crate) fn cut(&mut self, cuts: impl IntoIterator<Item = Cut>) {
+        self.cuts.extend(cuts);
+        self.restless.extend(0..self.links.len());
+    }
+
+    /// Takes back the cuts around one node.
+    pub(crate) fn mend(&mut self, node: usize) {
+        self.cuts.retain(|Cut(from, to)| *from != Side::One(node) && *to != Side::One(node));
+    }
+
+    /// Takes back all cuts.
+    pub(crate) fn heal(&mut self) {
+        self.cuts.clear();
+    }
+
+    /// The node does not answer for a while.
+    pub(crate) fn disturb(&mut self, node: usize) {
+        self.restless.extend(self.ends[node].iter().map(|(_, link)| *link));
+    }
+
+    /// The node starts: it dials at once whom it knows.
+    pub(crate) fn awake(&mut self, now: Duration, node: usize) {
+        for (_, link) in &self.ends[node] {
+            self.links[*link].tried_at = Some(now);
         }
     }
 
-    /// Looks at each link: which came up, and which are to go down because their ends don't hear each other.
-    pub(crate) fn settle(&mut self, now: Duration, alive: &[bool], chance: &mut Chance) -> (Vec<Link>, Vec<Link>) {
-        self.look_for_more(alive, chance);
-        let (mut came, mut lost) = (Vec::new(), Vec::new());
-        for link in self.links.clone() {
-            let (a, b) = link;
-            let heard = !self.cuts.contains(&(a, b)) && !self.cuts.contains(&(b, a));
-            if alive[a] && alive[b] && heard {
-                self.broken_since.remove(&link);
-                if self.up.insert(link) {
-                    came.push(link);
+    /// The two have nothing to do with each other until then.
+    pub(crate) fn refuse(&mut self, a: usize, b: usize, until: Duration) {
+        self.refused.insert(pair(a, b), until);
+        self.lonely.extend([a, b]);
+    }
+
+    /// Looks at the links that may change: which came up, and which are to go down because their ends don't hear each
+    /// other. `awake`: the nodes that answer.
+    pub(crate) fn settle(&mut self, now: Duration, awake: impl Fn(usize) -> bool, chance: &mut Chance) -> Settled {
+        self.refused.retain(|_, until| now < *until);
+        self.look_for_more(&awake, chance);
+        let mut settled = Settled::default();
+        for number in self.restless.clone() {
+            let (a, b) = self.links[number].ends;
+            let heard = !self.is_cut(a, b) && !self.is_cut(b, a) && !self.refused.contains_key(&(a, b));
+            let usable = heard && awake(a) && awake(b);
+            let link = &mut self.links[number];
+            match (link.up, usable) {
+                (true, true) => {
+                    link.broken_since = None;
+                    self.restless.remove(&number);
                 }
-            } else if self.up.contains(&link) {
-                let since = *self.broken_since.entry(link).or_insert(now);
-                if now.saturating_sub(since) >= CUT_NOTICED {
-                    lost.push(link);
+                (true, false) => {
+                    let since = *link.broken_since.get_or_insert(now);
+                    if now.saturating_sub(since) >= CUT_NOTICED {
+                        settled.went.push(link.ends);
+                    }
                 }
+                (false, true) => {
+                    let apart = (now - link.down_since).clamp(REDIAL_MIN, REDIAL_MAX);
+                    let at = *link.tried_at.get_or_insert_with(|| now + chance.between(&(Duration::ZERO..apart)));
+                    if at <= now {
+                        link.up = true;
+                        settled.came.push(link.ends);
+                        self.restless.remove(&number);
+                        self.moved.extend([a, b]);
+                    }
+                }
+                (false, false) => {}
             }
         }
-        (came, lost)
+        for node in std::mem::take(&mut self.moved) {
+            self.graft(node, chance);
+        }
+        settled
     }
 
     /// Who has lost too many peers to their deaths looks for another one.
-    fn look_for_more(&mut self, alive: &[bool], chance: &mut Chance) {
-        for node in (0..alive.len()).filter(|node| alive[*node]) {
-            let left = self.links.iter().filter(|(a, b)| (*a == node || *b == node) && alive[*a] && alive[*b]).count();
-            let other = chance.below(alive.len());
-            if left < DEGREE && other != node {
-                self.links.insert(pair(node, other));
+    fn look_for_more(&mut self, awake: &impl Fn(usize) -> bool, chance: &mut Chance) {
+        for node in self.lonely.clone() {
+            let left = |(other, _): &&(usize, usize)| awake(*other) && !self.refused.contains_key(&pair(node, *other));
+            let enough = self.ends[node].iter().filter(left).count() >= self.wanted;
+            if enough || !awake(node) {
+                self.lonely.remove(&node);
+            } else {
+                self.join(node, chance.below(self.ends.len()));
             }
         }
     }
 
-    /// Opens a stream.
-    pub(crate) fn open(&mut self, from: usize, to: usize) -> u64 {
+    /// Takes more links into the mesh where a node has too few.
+    fn graft(&mut self, node: usize, chance: &mut Chance) {
+        let (inside, mut others) = self.mesh(node);
+        if inside.len() < MESH_LOW {
+            others.retain(|other| self.mesh(*other).0.len() < MESH_HIGH);
+            chance.shuffle(&mut others);
+            for other in others.into_iter().take(MESH - inside.len()) {
+                let link = self.link(node, other).expect("a neighbour has a link");
+                self.links[link].meshed = true;
+            }
+        }
+    }
+
+    /// Takes a link down. The streams that end with it.
+    pub(crate) fn down(&mut self, now: Duration, a: usize, b: usize) -> Vec<u64> {
+        let Some(number) = self.link(a, b) else { return Vec::new() };
+        let link = &mut self.links[number];
+        (link.up, link.meshed, link.broken_since, link.tried_at, link.down_since) = (false, false, None, None, now);
+        let ended = std::mem::take(&mut link.streams);
+        ended.iter().for_each(|stream| drop(self.streams.remove(stream)));
+        self.restless.insert(number);
+        self.lonely.extend([a, b]);
+        self.moved.extend([a, b]);
+        ended
+    }
+}
+
+// === impl Network: streams ===
+
+impl Network {
+    /// Opens a stream on a link that is up.
+    pub(crate) fn open(&mut self, from: usize, to: usize) -> Option<u64> {
+        let link = self.link(from, to).filter(|link| self.links[*link].up)?;
         self.next_stream += 1;
-        self.streams.insert(self.next_stream, Stream { ends: (from, to), last: Default::default() });
-        self.next_stream
+        self.links[link].streams.push(self.next_stream);
+        self.streams.insert(self.next_stream, Stream { ends: (from, to), link, last: Default::default() });
+        Some(self.next_stream)
     }
 
     /// The other end of a stream, and when a parcel sent to it arrives, no earlier than `at`. None if it is closed.
@@ -154,17 +346,20 @@ impl Network {
         Some((to, *last))
     }
 
-    pub(crate) fn close(&mut self, session: u64) {
-        self.streams.remove(&session);
+    /// The other end of a stream that is not closed.
+    pub(crate) fn other_end(&self, session: u64, from: usize) -> Option<usize> {
+        let (a, b) = self.streams.get(&session)?.ends;
+        Some(if a == from { b } else { a })
     }
 
-    /// Takes a link down. The streams that end with it.
-    pub(crate) fn down(&mut self, a: usize, b: usize) -> Vec<u64> {
-        self.up.remove(&pair(a, b));
-        self.broken_since.remove(&pair(a, b));
-        let on_link = |stream: &Stream| pair(stream.ends.0, stream.ends.1) == pair(a, b);
-        let ended: Vec<_> = self.streams.iter().filter(|(_, stream)| on_link(stream)).map(|(id, _)| *id).collect();
-        ended.iter().for_each(|id| self.close(*id));
-        ended
+    pub(crate) fn opened_by(&self, session: u64) -> Option<usize> {
+        self.streams.get(&session).map(|stream| stream.ends.0)
+    }
+
+    /// The end of a stream has arrived.
+    pub(crate) fn close(&mut self, session: u64) {
+        if let Some(stream) = self.streams.remove(&session) {
+            self.links[stream.link].streams.retain(|on_link| *on_link != session);
+        }
     }
 }

@@ -1,12 +1,15 @@
 //! A scenario is data: how many nodes on what network, what happens when, and what must hold.
 
-use std::{ops::Range, time::Duration};
+use std::{fmt, ops::Range, time::Duration};
 
 use p2p_fed_ledger::{Config, NetworkId};
 
-use crate::{chance::Chance, world::World};
+use crate::{network::DEGREE, puppet::Lie, world::World};
 
 pub(crate) const NETWORK: NetworkId = NetworkId([0x51; 16]);
+
+/// Bytes per second that a node can send: 100 Mbit/s.
+const UPLINK: u64 = 12_500_000;
 
 pub(crate) const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -21,6 +24,10 @@ pub(crate) const fn s(seconds: u64) -> Duration {
 pub(crate) enum Disk {
     Kept,
     Lost,
+    /// The snapshot before the last one. The number is kept by itself, and not old.
+    Old,
+    /// A snapshot with half of its items damaged.
+    Corrupt,
 }
 
 /// Something that happens. Nodes are numbers, taken modulo how many there are.
@@ -32,32 +39,60 @@ pub(crate) enum Act {
     Withdraw(usize),
     /// The node says it leaves, and is gone a moment later.
     Leave(usize),
+
+    // --- machines ---
     /// The node is gone without a word.
     Crash(usize),
     /// It crashes between two outputs, the next time it has more than one to execute.
     CrashMidway(usize),
     /// It is back, its wall clock off by so many milliseconds from where it was.
     Restart(usize, Disk, i64),
+    /// Its disk takes no more writes until it restarts.
+    DiskFails(usize),
     /// Its wall clock steps by so many milliseconds.
     Jump(usize, i64),
+    /// It processes nothing for a while, and does not know.
+    Pause(usize, Duration),
+
+    // --- the network ---
     /// The first half and the second half of the nodes don't hear each other.
     Split,
+    /// What nodes with smaller numbers than this send does not arrive at the others; the other way it does.
+    Deafen(usize),
     /// Nothing that the first sends arrives at the second; the other way it does.
     CutOneWay(usize, usize),
     /// The node hears nobody and nobody hears it.
     Isolate(usize),
+    /// What was cut around the node is not any more.
+    Mend(usize),
     /// All cuts are gone.
     Heal,
+    /// All connections of the node end, and begin anew.
+    Reset(usize),
+
+    // --- lies ---
     /// The first says something in the name of the second.
     Forge(usize, usize),
     /// The node sends again what anybody once said.
     Replay(usize),
     /// The node signs two records with one number, and tells each to half of its peers.
     Equivocate(usize),
-    /// The node sends broken messages, in gossip and in sessions.
+    /// The node sends broken messages.
     Garble(usize),
+    /// The node sends messages longer than any may be.
+    Oversize(usize),
     /// The node sends more than it may.
     Flood(usize),
+    /// The node signs a record dated ten years from now.
+    Predate(usize),
+    /// The node signs a record with the last number there is.
+    Overflow(usize),
+    /// The node tells of so many owners that nobody ever saw; their keys are its own.
+    Sybils(usize, usize),
+    /// The first accuses the second of all that it can think of, a hundred times.
+    Accuse(usize, usize),
+    /// The node lies in its sessions from now on.
+    Lie(usize, Lie),
 }
 
 /// Whether something holds; if not, what is wrong.
@@ -67,12 +102,18 @@ pub(crate) type Check = fn(&World) -> Result<(), String>;
 pub(crate) struct Scenario {
     pub name: &'static str,
     pub nodes: usize,
+    /// Neighbours of each node.
+    pub degree: usize,
     pub config: Config,
     pub delay: Range<Duration>,
     pub loss: f64,
     pub duplicate: f64,
+    /// Bytes per second that a node can send.
+    pub uplink: u64,
     /// Wall clocks are off by up to this.
     pub skew: Duration,
+    /// Only so many nodes say anything about themselves.
+    pub speakers: usize,
     pub acts: Vec<(Duration, Act)>,
     /// Hold after every step.
     pub always: Vec<(Duration, &'static str, Check)>,
@@ -86,11 +127,14 @@ pub(crate) fn scenario(name: &'static str) -> Scenario {
     Scenario {
         name,
         nodes: 8,
+        degree: DEGREE,
         config: Config::new(NETWORK, 0),
         delay: ms(10)..ms(90),
         loss: 0.0,
         duplicate: 0.0,
+        uplink: UPLINK,
         skew: Duration::ZERO,
+        speakers: usize::MAX,
         acts: Vec::new(),
         always: Vec::new(),
         eventually: Vec::new(),
@@ -109,6 +153,11 @@ macro_rules! check {
 impl Scenario {
     pub(crate) fn nodes(mut self, nodes: usize) -> Self {
         self.nodes = nodes;
+        self
+    }
+
+    pub(crate) fn degree(mut self, degree: usize) -> Self {
+        self.degree = degree;
         self
     }
 
@@ -142,6 +191,16 @@ impl Scenario {
         self
     }
 
+    /// The act once every `period`, from `range.start` on.
+    pub(crate) fn every(mut self, period: Duration, range: Range<Duration>, act: &Act) -> Self {
+        let mut when = range.start;
+        while when < range.end {
+            self.acts.push((when, act.clone()));
+            when += period;
+        }
+        self
+    }
+
     /// From `after` on.
     pub(crate) fn always(mut self, after: Duration, (name, check): (&'static str, Check)) -> Self {
         self.always.push((after, name, check));
@@ -169,44 +228,11 @@ impl Scenario {
     }
 }
 
-const SERVICES: [&str; 4] = ["web", "llm", "ssh", "db"];
-
-/// A scenario made up from a seed: a network of 3 to 30 nodes, half a minute of faults, then quiet.
-pub(crate) fn made_up(chance: &mut Chance) -> Scenario {
-    let mostly_small = chance.below(3).min(chance.below(3));
-    let nodes = 3 + chance.below(9) + 9 * mostly_small;
-    let mut made = scenario("made up").nodes(nodes);
-    made.loss = [0.0, 0.01, 0.1][chance.below(3)];
-    made.duplicate = [0.0, 0.05][chance.below(2)];
-    made.delay = [ms(1)..ms(5), ms(10)..ms(90), ms(100)..ms(600)][chance.below(3)].clone();
-    // Together with all jumps below a day apart: whoever restarts sees everybody for the first time, and looks at
-    // dates.
-    made.skew = [Duration::ZERO, s(60), s(5 * 3600)][chance.below(3)];
-    let faults = 4 + chance.below(16);
-    for _ in 0..faults {
-        let when = chance.between(&(s(3)..s(33)));
-        let (a, b) = (chance.below(nodes), chance.below(nodes));
-        let minutes = 20 * 60 * 1000;
-        let act = match chance.below(19) {
-            0..3 => Act::Publish(a, SERVICES[chance.below(SERVICES.len())]),
-            3 => Act::Withdraw(a),
-            4 => Act::Leave(a),
-            5 => Act::Crash(a),
-            6 => Act::CrashMidway(a),
-            7 => Act::Restart(a, Disk::Kept, 0),
-            8 => Act::Restart(a, Disk::Lost, chance.around_zero(60_000)),
-            9 => Act::Jump(a, chance.around_zero(minutes)),
-            10 => Act::Split,
-            11 => Act::CutOneWay(a, b),
-            12 => Act::Isolate(a),
-            13 => Act::Heal,
-            14 => Act::Forge(a, b),
-            15 => Act::Replay(a),
-            16 => Act::Equivocate(a),
-            17 => Act::Garble(a),
-            _ => Act::Flood(a),
-        };
-        made.acts.push((when, act));
+/// What it takes, with the seed, to run it again.
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, nodes, degree, delay, loss, duplicate, uplink, skew, acts, .. } = self;
+        write!(f, "scenario={name:?} nodes={nodes} degree={degree} delay={delay:?} loss={loss} duplicate={duplicate}")?;
+        write!(f, " uplink={uplink} skew={skew:?} acts={}", acts.len())
     }
-    made.at(s(34), Act::Heal)
 }

@@ -7,26 +7,52 @@ use std::{
     time::Duration,
 };
 
-use p2p_fed_ledger::{Input, Ledger, NodeId, Offence, Output, RecordId, Verdict};
+use p2p_fed_ledger::{Input, NodeId, Offence, Output, RecordId, Verdict};
 
 use crate::{
     chance::Chance,
     checks,
-    network::{Network, Parcel},
-    node::Node,
-    scenario::{Act, Disk, Scenario, ms},
+    cost::{Bytes, Costs},
+    network::{Cut, Network, Parcel, Side},
+    node::{Message, Node},
+    queue::Queue,
+    scenario::{Act, Disk, Scenario, ms, s},
 };
 
 /// How often links are looked at, and what must hold eventually is tried.
 const TICK: Duration = ms(250);
 /// How long a parcel waits on a link that is cut before it is tried again.
 const RETRY: Duration = ms(500);
-/// Payloads kept for replays.
+/// Messages kept for replays.
 const ARCHIVE: usize = 256;
+/// How long a node has nothing to do with a peer that its ledger expelled.
+const REFUSED_FOR: Duration = s(600);
+/// How often a node writes its snapshot, where a scenario looks at disks.
+const SAVE: Duration = s(10);
+/// Up to so many nodes, what must always hold is tried after every step, and all owners are looked at; in larger worlds
+/// with every tick, and only some owners.
+const SMALL: usize = 64;
+const WATCHED: usize = 8;
 
 enum Event {
-    Wake { node: usize, life: u32 },
-    Parcel { to: usize, life: u32, from: usize, parcel: Parcel },
+    Wake {
+        node: usize,
+        life: u32,
+    },
+    Parcel {
+        to: usize,
+        life: u32,
+        from: usize,
+        parcel: Parcel,
+    },
+    /// Told a moment later, or kept back while the node was paused.
+    Late {
+        node: usize,
+        life: u32,
+        input: Input,
+    },
+    /// A node closes its connections with another one.
+    Down(usize, usize),
     Tick,
     Act(Act),
 }
@@ -36,23 +62,33 @@ pub(crate) struct World {
     seed: u64,
     pub now: Duration,
     pub nodes: Vec<Node>,
+    /// The place of each node.
+    pub places: BTreeMap<NodeId, usize>,
     pub network: Network,
     pub chance: Chance,
+    pub costs: Costs,
     /// Every record that each owner ever signed.
     pub signed: BTreeMap<NodeId, BTreeSet<RecordId>>,
-    /// Who did what an honest node does not.
-    pub attackers: BTreeSet<NodeId>,
-    /// Gossip payloads once sent.
-    pub archive: Vec<Arc<[u8]>>,
+    /// The owners that are looked at after each step.
+    pub watched: BTreeSet<NodeId>,
+    /// Who did what an honest node does not, and what it may be blamed for.
+    pub attackers: BTreeMap<NodeId, BTreeSet<Offence>>,
+    /// Whose key says two things at once, by an attack or by a lost disk that could not be helped.
+    pub two_tongues: BTreeSet<NodeId>,
+    /// Gossip messages once sent.
+    pub archive: Vec<Arc<Message>>,
     /// Offences told of each node.
     pub offences: BTreeMap<NodeId, BTreeMap<Offence, usize>>,
-    /// Bytes sent by all nodes.
-    pub sent: usize,
+    /// For what each node was expelled.
+    pub expelled: BTreeMap<NodeId, BTreeSet<Offence>>,
     /// Messages that wait for a verdict: who passed them on.
-    tickets: BTreeMap<u64, (usize, Arc<[u8]>)>,
+    tickets: BTreeMap<u64, (usize, Arc<Message>)>,
     ticket: u64,
-    queue: BTreeMap<(Duration, u64), Event>,
-    order: u64,
+    /// The nodes whose disks the scenario will look at.
+    saved: BTreeSet<usize>,
+    /// When the uplink of each node is free.
+    uplinks: Vec<Duration>,
+    queue: Queue<Event>,
     steps: u64,
     log: Option<String>,
 }
@@ -60,7 +96,8 @@ pub(crate) struct World {
 /// What a run leaves.
 pub(crate) struct Report {
     pub log: String,
-    pub sent: usize,
+    /// What all nodes sent.
+    pub sent: Bytes,
 }
 
 /// Names the run if it ends in a panic of somebody else.
@@ -79,66 +116,76 @@ impl Drop for Guard {
 /// # Panics
 /// As soon as a check fails, with the line to run it again.
 pub(crate) fn run(scenario: Scenario, seed: u64, logged: bool) -> Report {
-    let _guard = Guard(format!("SEED={seed} scenario={:?}", scenario.name));
+    let _guard = Guard(format!("SEED={seed} {scenario}"));
     let mut world = World::new(scenario, seed, logged);
     world.run();
-    Report { log: world.log.unwrap_or_default(), sent: world.sent }
+    let now = world.now;
+    let mut sent = Bytes::default();
+    for node in 0..world.nodes.len() {
+        sent.iter_mut().zip(world.costs.sent(now, node)).for_each(|(all, one)| *all += one);
+    }
+    Report { log: world.log.unwrap_or_default(), sent }
 }
 
+// === impl World: the run ===
+
 impl World {
-    fn new(scenario: Scenario, seed: u64, logged: bool) -> Self {
+    pub(crate) fn new(scenario: Scenario, seed: u64, logged: bool) -> Self {
         let mut chance = Chance::new(seed);
         let nodes: Vec<_> = (0..scenario.nodes).map(|number| Node::new(number, scenario.skew, &mut chance)).collect();
-        let network = Network::mesh(nodes.len(), &mut chance);
+        let network = Network::new(nodes.len(), scenario.degree, &mut chance);
+        let watched = if nodes.len() <= SMALL { nodes.len() } else { WATCHED };
+        let disks = scenario.acts.iter().filter_map(|(_, act)| match act {
+            Act::Restart(node, ..) => Some(node % scenario.nodes),
+            _ => None,
+        });
         let mut world = Self {
-            scenario,
             seed,
+            saved: disks.collect(),
             now: Duration::ZERO,
-            nodes,
+            places: nodes.iter().map(|node| node.id).zip(0..).collect(),
+            watched: nodes.iter().take(watched).map(|node| node.id).collect(),
             network,
             chance,
+            costs: Costs::new(nodes.len()),
             signed: BTreeMap::new(),
-            attackers: BTreeSet::new(),
+            attackers: BTreeMap::new(),
+            two_tongues: BTreeSet::new(),
             archive: Vec::new(),
             offences: BTreeMap::new(),
-            sent: 0,
+            expelled: BTreeMap::new(),
             tickets: BTreeMap::new(),
             ticket: 0,
-            queue: BTreeMap::new(),
-            order: 0,
+            uplinks: vec![Duration::ZERO; nodes.len()],
+            queue: Queue::default(),
             steps: 0,
             log: logged.then(String::new),
+            nodes,
+            scenario,
         };
         for (when, act) in world.scenario.acts.clone() {
-            world.schedule(when, Event::Act(act));
+            world.queue.push(when, Event::Act(act));
         }
-        world.schedule(Duration::ZERO, Event::Tick);
+        world.queue.push(Duration::ZERO, Event::Tick);
         world
     }
 
     fn run(&mut self) {
-        for node in 0..self.nodes.len() {
-            self.boot(node);
-        }
+        (0..self.nodes.len()).for_each(|node| self.boot(node, Disk::Kept));
         let mut open = self.scenario.eventually.clone();
         let (last_act, end) = (self.scenario.last_act(), self.scenario.end());
-        while let Some(((at, _), event)) = self.queue.pop_first() {
-            if at > end {
-                break;
-            }
-            self.now = at;
-            self.steps += 1;
-            let ticked = matches!(event, Event::Tick);
-            self.happen(event);
-            for (after, name, check) in self.scenario.always.clone() {
-                if after <= at {
+        let always = self.scenario.always.clone();
+        while let Some(ticked) = self.step(end) {
+            let now = self.now;
+            if ticked || self.nodes.len() <= SMALL {
+                always.iter().filter(|(after, ..)| *after <= now).for_each(|(_, name, check)| {
                     self.verdict(name, check(self));
-                }
+                });
             }
-            if ticked && at > last_act {
+            if ticked && now > last_act {
                 open.retain(|(within, name, check)| {
                     let result = check(self);
-                    if result.is_err() && at >= last_act + *within {
+                    if result.is_err() && now >= last_act + *within {
                         self.verdict(name, result.clone());
                     }
                     result.is_err()
@@ -150,58 +197,70 @@ impl World {
         }
     }
 
+    /// Lets all happen until then.
+    pub(crate) fn run_until(&mut self, until: Duration) {
+        while self.step(until).is_some() {}
+        self.now = until;
+    }
+
+    /// Lets the next thing happen, if it does until then. Whether it was a tick.
+    pub(crate) fn step(&mut self, until: Duration) -> Option<bool> {
+        let (at, event) = self.queue.pop(until)?;
+        self.now = at;
+        self.steps += 1;
+        let ticked = matches!(event, Event::Tick);
+        self.happen(event);
+        Some(ticked)
+    }
+
     /// Ends the run if a check failed.
-    fn verdict(&self, name: &str, result: Result<(), String>) {
+    pub(crate) fn verdict(&self, name: &str, result: Result<(), String>) {
         if let Err(reason) = result {
             let Self { seed, steps, now, scenario, .. } = self;
             if let Some(log) = &self.log {
                 println!("{log}");
             }
-            panic!("SEED={seed} scenario={:?} step={steps} at {now:?}: {name}: {reason}", scenario.name);
+            panic!("SEED={seed} {scenario} step={steps} at {now:?}: {name}: {reason}");
         }
     }
 
-    fn note(&mut self, line: impl FnOnce() -> String) {
+    pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
         if let Some(log) = &mut self.log {
             let _infallible = writeln!(log, "{:>12?} {}", self.now, line());
         }
     }
 
-    fn schedule(&mut self, at: Duration, event: Event) {
-        self.order += 1;
-        self.queue.insert((at, self.order), event);
-    }
-
     fn happen(&mut self, event: Event) {
         match event {
             Event::Act(act) => self.act(&act),
+            Event::Down(a, b) => self.link_down(a, b),
             Event::Tick => {
                 self.settle_links();
-                self.schedule(self.now + TICK, Event::Tick);
+                self.save();
+                self.queue.push(self.now + TICK, Event::Tick);
             }
-            Event::Wake { node, life } if self.nodes[node].life == life => {
-                if self.nodes[node].wake_at.take_if(|at| *at <= self.now).is_some() {
-                    let moment = self.nodes[node].moment(self.now);
-                    if let Some(ledger) = &mut self.nodes[node].ledger {
-                        ledger.handle_timeout(moment);
-                        let spins = ledger.poll_timeout().is_some_and(|due| due <= self.now);
-                        self.verdict(
-                            "timers move on",
-                            if spins { Err(format!("{node} is due again")) } else { Ok(()) },
-                        );
-                    }
-                    self.execute(node);
+            Event::Wake { node, life } if self.nodes[node].life == life => self.wake(node),
+            Event::Late { node, life, input } if self.nodes[node].life == life => self.give(node, input),
+            Event::Parcel { to, life, from, parcel } if self.nodes[to].life == life => {
+                if let Some(until) = self.nodes[to].paused(self.now) {
+                    return self.queue.push(until, Event::Parcel { to, life, from, parcel });
                 }
+                self.arrive(to, from, parcel);
             }
-            Event::Parcel { to, life, from, parcel } if self.nodes[to].life == life => self.arrive(to, from, parcel),
-            Event::Wake { .. } | Event::Parcel { .. } => {}
+            Event::Wake { .. } | Event::Late { .. } | Event::Parcel { .. } => {}
         }
     }
+}
 
-    // --- nodes ---
+// === impl World: nodes ===
 
+impl World {
     /// Gives a node an input and does what it says.
     pub(crate) fn give(&mut self, node: usize, input: Input) {
+        if let Some(until) = self.nodes[node].paused(self.now) {
+            let life = self.nodes[node].life;
+            return self.queue.push(until, Event::Late { node, life, input });
+        }
         self.note(|| format!("{node} <- {}", brief(&format!("{input:?}"))));
         let moment = self.nodes[node].moment(self.now);
         if let Some(ledger) = &mut self.nodes[node].ledger {
@@ -210,13 +269,33 @@ impl World {
         }
     }
 
-    fn boot(&mut self, node: usize) {
-        let (now, config) = (self.now, self.scenario.config);
-        self.nodes[node].boot(now, config);
-        self.give(node, Input::Publish(self.nodes[node].statement.clone()));
+    fn wake(&mut self, node: usize) {
+        if let Some(until) = self.nodes[node].paused(self.now) {
+            let life = self.nodes[node].life;
+            return self.queue.push(until, Event::Wake { node, life });
+        }
+        if self.nodes[node].wake_at.take_if(|at| *at <= self.now).is_some() {
+            let moment = self.nodes[node].moment(self.now);
+            if let Some(ledger) = &mut self.nodes[node].ledger {
+                ledger.handle_timeout(moment);
+                let spins = ledger.poll_timeout().is_some_and(|due| due <= moment.mono);
+                self.verdict("timers move on", if spins { Err(format!("{node} is due again")) } else { Ok(()) });
+            }
+            self.execute(node);
+        }
     }
 
-    fn publish(&mut self, node: usize) {
+    /// The node starts, with what is left on its disk.
+    pub(crate) fn boot(&mut self, node: usize, disk: Disk) {
+        let (now, config) = (self.now, self.scenario.config);
+        self.nodes[node].boot(now, config, disk, &mut self.chance);
+        self.network.awake(now, node);
+        if node < self.scenario.speakers {
+            self.publish(node);
+        }
+    }
+
+    pub(crate) fn publish(&mut self, node: usize) {
         if self.nodes[node].ledger.is_some() {
             self.give(node, Input::Publish(self.nodes[node].statement.clone()));
         }
@@ -228,8 +307,8 @@ impl World {
         if let Some(ledger) = &mut self.nodes[node].ledger {
             outputs.extend(std::iter::from_fn(|| ledger.poll_output()));
         }
-        if let Some(own) = self.nodes[node].ledger.as_ref().and_then(|ledger| ledger.record(&self.nodes[node].id)) {
-            self.signed.entry(self.nodes[node].id).or_default().insert(own.id());
+        if outputs.iter().any(|output| matches!(output, Output::Persist { .. })) {
+            self.register(node);
         }
         let midway =
             (self.nodes[node].dies_midway && outputs.len() > 1).then(|| 1 + self.chance.below(outputs.len() - 1));
@@ -239,60 +318,90 @@ impl World {
                 return self.die(node);
             }
             self.note(|| format!("{node} -> {}", brief(&format!("{output:?}"))));
-            match output {
-                Output::Persist { seq } => self.nodes[node].disk = Some(seq),
-                Output::Broadcast(bytes) => {
-                    let persisted = checks::persisted_first(self, node, &bytes);
-                    self.verdict("persisted_first", persisted);
-                    if self.nodes[node].sees(self.now, &bytes) {
-                        self.flood(node, None, &bytes.into());
-                    }
-                }
-                Output::Judge { ticket, verdict } => {
-                    let (from, bytes) = self.tickets.remove(&ticket).expect("a message is judged once");
-                    if verdict == Verdict::Accept {
-                        self.flood(node, Some(from), &bytes);
-                    }
-                }
-                Output::OpenSession { peer } => self.open(node, &peer),
-                Output::Send { session, bytes } => self.send(node, session, Parcel::Frame { session, bytes }),
-                Output::CloseSession { session } => {
-                    self.send(node, session, Parcel::Closed { session });
-                    self.network.close(session);
-                }
-                Output::View(_) => {
-                    let seen = checks::view_is_sound(self, node);
-                    self.verdict("view_is_sound", seen);
-                }
-                Output::Misbehaved { peer, offence } => {
-                    *self.offences.entry(peer).or_default().entry(offence).or_default() += 1;
-                }
-                Output::Expel { peer, .. } => {
-                    let honest = !self.attackers.contains(&peer);
-                    let unfair = if honest { Err(format!("{node} expels {peer:?}")) } else { Ok(()) };
-                    self.verdict("only attackers are expelled", unfair);
-                }
-                Output::Refused(error) => self.verdict("nothing valid is refused", Err(error.to_string())),
-                Output::KeyShared | Output::Decree(_) => {}
-            }
+            self.execute_one(node, output);
         }
         let bounded = checks::within_quota(self, node);
         self.verdict("within_quota", bounded);
         self.set_timer(node);
     }
 
+    fn execute_one(&mut self, node: usize, output: Output) {
+        match output {
+            Output::Persist { .. } if self.nodes[node].disk_fails => {}
+            Output::Persist { seq } => self.nodes[node].seq = Some(seq),
+            Output::Broadcast(bytes) => {
+                let persisted = checks::persisted_first(self, node, &bytes);
+                self.verdict("persisted_first", persisted);
+                let message = Message::new(bytes);
+                if self.nodes[node].sees(self.now, &message) {
+                    self.flood(node, None, &message);
+                }
+            }
+            Output::Judge { ticket, verdict } => {
+                let (from, message) = self.tickets.remove(&ticket).expect("a message is judged once");
+                if verdict == Verdict::Accept {
+                    self.flood(node, Some(from), &message);
+                }
+            }
+            Output::OpenSession { peer } => {
+                let place = self.places.get(&peer).copied();
+                if let Some(session) = place.and_then(|to| self.open_stream(node, to)) {
+                    let (life, input) = (self.nodes[node].life, Input::SessionOpened { session, peer, dialled: true });
+                    self.queue.push(self.now, Event::Late { node, life, input });
+                }
+            }
+            Output::Send { session, bytes } => self.send_frame(node, session, bytes),
+            Output::CloseSession { session } => self.close_stream(node, session),
+            Output::View(_) => {
+                let seen = checks::view_is_sound(self, node);
+                self.verdict("view_is_sound", seen);
+            }
+            Output::Misbehaved { peer, offence } => {
+                *self.offences.entry(peer).or_default().entry(offence).or_default() += 1;
+            }
+            Output::Expel { peer, offence } => self.expel(node, peer, offence),
+            Output::Refused(error) => self.verdict("nothing valid is refused", Err(error.to_string())),
+            Output::KeyShared | Output::Decree(_) => {}
+        }
+    }
+
+    /// The node has nothing to do with the peer for a while.
+    fn expel(&mut self, node: usize, peer: NodeId, offence: Offence) {
+        let unfair = if self.attackers.contains_key(&peer) {
+            Ok(())
+        } else {
+            Err(format!("{node} expels {peer:?} for {offence:?}: {:?}", self.offences.get(&peer)))
+        };
+        self.verdict("only attackers are expelled", unfair);
+        self.expelled.entry(peer).or_default().insert(offence);
+        if let Some(other) = self.places.get(&peer).copied() {
+            self.network.refuse(node, other, self.now + REFUSED_FOR);
+            // The outputs of one input are executed before the next input.
+            self.queue.push(self.now, Event::Down(node, other));
+        }
+    }
+
+    /// Notes that the node signed its record.
+    fn register(&mut self, node: usize) {
+        let id = self.nodes[node].id;
+        if let Some(own) = self.nodes[node].ledger.as_ref().and_then(|ledger| ledger.record(&id)) {
+            self.signed.entry(id).or_default().insert(own.id());
+        }
+    }
+
     fn set_timer(&mut self, node: usize) {
+        let now = self.now;
         let state = &mut self.nodes[node];
-        let due = state.ledger.as_ref().and_then(Ledger::poll_timeout).map(|due| due.max(self.now));
+        let due = state.due().map(|due| due.max(now));
         if let Some(due) = due.filter(|due| state.wake_at.is_none_or(|at| *due < at)) {
             state.wake_at = Some(due);
             let life = state.life;
-            self.schedule(due, Event::Wake { node, life });
+            self.queue.push(due, Event::Wake { node, life });
         }
     }
 
     /// The node is gone, and its peers notice at once: their kernels tell them.
-    fn die(&mut self, node: usize) {
+    pub(crate) fn die(&mut self, node: usize) {
         self.nodes[node].ledger = None;
         for peer in self.network.neighbours(node) {
             self.link_down(node, peer);
@@ -301,7 +410,6 @@ impl World {
 
     fn act(&mut self, act: &Act) {
         self.note(|| format!("{act:?}"));
-        self.network.act(act, self.nodes.len());
         let count = self.nodes.len();
         match *act {
             Act::Publish(node, service) => {
@@ -315,7 +423,7 @@ impl World {
             Act::Leave(node) => {
                 let farewell = self.nodes[node % count].statement.farewell();
                 self.give(node % count, Input::Publish(farewell));
-                self.schedule(self.now + ms(100), Event::Act(Act::Crash(node)));
+                self.queue.push(self.now + ms(100), Event::Act(Act::Crash(node)));
             }
             Act::Crash(node) => self.die(node % count),
             Act::CrashMidway(node) => self.nodes[node % count].dies_midway = true,
@@ -323,33 +431,66 @@ impl World {
                 let node = node % count;
                 self.die(node);
                 self.nodes[node].step_clock(step_ms);
-                if disk == Disk::Lost {
-                    self.nodes[node].disk = None;
-                }
-                self.boot(node);
+                self.boot(node, disk);
             }
+            Act::DiskFails(node) => self.nodes[node % count].disk_fails = true,
             Act::Jump(node, step_ms) => self.nodes[node % count].step_clock(step_ms),
-            Act::Split | Act::CutOneWay(..) | Act::Isolate(_) | Act::Heal => {}
-            Act::Forge(..) | Act::Replay(_) | Act::Equivocate(_) | Act::Garble(_) | Act::Flood(_) => self.attack(act),
+            Act::Pause(node, pause) => {
+                self.nodes[node % count].paused_until = Some(self.now + pause);
+                self.network.disturb(node % count);
+            }
+            Act::Reset(node) => {
+                for peer in self.network.neighbours(node % count) {
+                    self.link_down(node % count, peer);
+                }
+                self.network.awake(self.now, node % count);
+            }
+            Act::Split => {
+                let (a, b) = (Side::Below(count / 2), Side::From(count / 2));
+                self.network.cut([Cut(a, b), Cut(b, a)]);
+            }
+            Act::Deafen(node) => self.network.cut([Cut(Side::Below(node % count), Side::From(node % count))]),
+            Act::CutOneWay(a, b) => self.network.cut([Cut(Side::One(a % count), Side::One(b % count))]),
+            Act::Isolate(node) => {
+                let one = Side::One(node % count);
+                self.network.cut([Cut(one, Side::All), Cut(Side::All, one)]);
+            }
+            Act::Mend(node) => self.network.mend(node % count),
+            Act::Heal => self.network.heal(),
+            _ => self.attack(act),
         }
     }
 
-    // --- the network ---
+    /// Nodes write what they hold, where the scenario will look at their disks.
+    fn save(&mut self) {
+        for node in self.saved.clone() {
+            self.nodes[node].save(self.now, SAVE);
+        }
+    }
+}
 
+// === impl World: the network ===
+
+impl World {
     fn settle_links(&mut self) {
-        let alive: Vec<_> = self.nodes.iter().map(|node| node.ledger.is_some()).collect();
-        let (came, went) = self.network.settle(self.now, &alive, &mut self.chance);
-        for (a, b) in came {
+        let (now, nodes) = (self.now, &self.nodes);
+        let settled = self.network.settle(now, |node| nodes[node].answers(now), &mut self.chance);
+        for (a, b) in settled.came {
             self.note(|| format!("{a} and {b} are linked"));
+            self.costs.link(self.now, a, b, true);
             self.give(a, Input::PeerUp(self.nodes[b].id));
             self.give(b, Input::PeerUp(self.nodes[a].id));
         }
-        went.into_iter().for_each(|(a, b)| self.link_down(a, b));
+        settled.went.into_iter().for_each(|(a, b)| self.link_down(a, b));
     }
 
-    fn link_down(&mut self, a: usize, b: usize) {
+    pub(crate) fn link_down(&mut self, a: usize, b: usize) {
+        if !self.network.is_up(a, b) {
+            return;
+        }
         self.note(|| format!("{a} and {b} are cut off"));
-        let streams = self.network.down(a, b);
+        self.costs.link(self.now, a, b, false);
+        let streams = self.network.down(self.now, a, b);
         for (node, peer) in [(a, b), (b, a)] {
             let mut told: Vec<_> = streams.iter().map(|session| Input::SessionClosed { session: *session }).collect();
             told.push(Input::PeerDown(self.nodes[peer].id));
@@ -358,47 +499,63 @@ impl World {
         }
     }
 
-    /// Sends a gossip message to all peers but the one it came from.
-    fn flood(&mut self, node: usize, from: Option<usize>, bytes: &Arc<[u8]>) {
+    /// Sends a gossip message along the mesh, but not back.
+    fn flood(&mut self, node: usize, from: Option<usize>, message: &Arc<Message>) {
         if self.archive.len() < ARCHIVE {
-            self.archive.push(Arc::clone(bytes));
+            self.archive.push(Arc::clone(message));
         }
-        for peer in self.network.neighbours(node) {
+        let (mesh, others) = self.network.mesh(node);
+        self.costs.offer(node, &others);
+        for peer in mesh {
             if Some(peer) != from {
-                self.pass_on(node, peer, bytes);
+                self.pass_on(node, peer, message);
             }
         }
     }
 
     /// Sends a gossip message to one peer, as well as the network does.
-    pub(crate) fn pass_on(&mut self, from: usize, to: usize, bytes: &Arc<[u8]>) {
+    pub(crate) fn pass_on(&mut self, from: usize, to: usize, message: &Arc<Message>) {
         let copies = if self.chance.hits(self.scenario.duplicate) { 2 } else { 1 };
         for _ in 0..copies {
-            self.sent += bytes.len();
+            self.costs.gossip(from, to, message.bytes.len());
             if !self.chance.hits(self.scenario.loss) {
-                let at = self.now + self.chance.between(&self.scenario.delay.clone());
-                let parcel = Parcel::Gossip { from, bytes: Arc::clone(bytes) };
-                self.dispatch(at, from, to, parcel);
+                let at = self.leaves(from, message.bytes.len()) + self.chance.between(&self.scenario.delay.clone());
+                self.dispatch(at, from, to, Parcel::Gossip(Arc::clone(message)));
             }
         }
     }
 
-    fn open(&mut self, node: usize, peer: &NodeId) {
-        let Some(to) = self.nodes.iter().position(|node| node.id == *peer) else { return };
-        if self.network.is_up(node, to) {
-            let session = self.network.open(node, to);
-            self.send(node, session, Parcel::Opened { session, peer: node, dialled: false });
-            self.give(node, Input::SessionOpened { session, peer: *peer, dialled: true });
+    /// When the last of so many bytes has left the node.
+    fn leaves(&mut self, node: usize, bytes: usize) -> Duration {
+        let takes = Duration::from_nanos(bytes as u64 * 1_000_000_000 / self.scenario.uplink);
+        self.uplinks[node] = self.uplinks[node].max(self.now) + takes;
+        self.uplinks[node]
+    }
+
+    /// Opens a sync stream and tells the other end; it is for this one to be told.
+    pub(crate) fn open_stream(&mut self, node: usize, to: usize) -> Option<u64> {
+        let session = self.network.open(node, to)?;
+        self.costs.stream(node, to);
+        self.send(node, session, Parcel::Opened { session, peer: node, dialled: false });
+        Some(session)
+    }
+
+    pub(crate) fn send_frame(&mut self, node: usize, session: u64, bytes: Vec<u8>) {
+        if let Some(to) = self.network.other_end(session, node) {
+            self.costs.frame(node, to, bytes.len());
+            self.send(node, session, Parcel::Frame { session, bytes });
         }
+    }
+
+    pub(crate) fn close_stream(&mut self, node: usize, session: u64) {
+        self.send(node, session, Parcel::Closed { session });
     }
 
     /// Sends something along a stream; a loss costs a retransmission.
     fn send(&mut self, from: usize, session: u64, parcel: Parcel) {
-        if let Parcel::Frame { bytes, .. } = &parcel {
-            self.sent += bytes.len();
-        }
+        let bytes = if let Parcel::Frame { bytes, .. } = &parcel { bytes.len() } else { 0 };
         let lost = if self.chance.hits(self.scenario.loss) { ms(200) } else { Duration::ZERO };
-        let at = self.now + lost + self.chance.between(&self.scenario.delay.clone());
+        let at = self.leaves(from, bytes) + lost + self.chance.between(&self.scenario.delay.clone());
         if let Some((to, at)) = self.network.along(session, from, at) {
             self.dispatch(at, from, to, parcel);
         }
@@ -406,7 +563,7 @@ impl World {
 
     fn dispatch(&mut self, at: Duration, from: usize, to: usize, parcel: Parcel) {
         let life = self.nodes[to].life;
-        self.schedule(at, Event::Parcel { to, life, from, parcel });
+        self.queue.push(at, Event::Parcel { to, life, from, parcel });
     }
 
     fn arrive(&mut self, to: usize, from: usize, parcel: Parcel) {
@@ -415,13 +572,15 @@ impl World {
         }
         let carried = self.network.carries(from, to);
         match parcel {
-            Parcel::Gossip { .. } if !carried => {}
-            Parcel::Gossip { from, bytes } => {
-                if self.nodes[to].ledger.is_some() && self.nodes[to].sees(self.now, &bytes) {
+            Parcel::Opened { session, .. } | Parcel::Frame { session, .. } | Parcel::Closed { session }
+                if self.network.other_end(session, from) != Some(to) => {}
+            Parcel::Gossip(_) if !carried => {}
+            Parcel::Gossip(message) => {
+                if self.nodes[to].ledger.is_some() && self.nodes[to].sees(self.now, &message) {
                     self.ticket += 1;
-                    self.tickets.insert(self.ticket, (from, Arc::clone(&bytes)));
+                    self.tickets.insert(self.ticket, (from, Arc::clone(&message)));
                     let from = self.nodes[from].id;
-                    self.give(to, Input::Gossip { ticket: self.ticket, from, bytes: bytes.to_vec() });
+                    self.give(to, Input::Gossip { ticket: self.ticket, from, bytes: message.bytes.clone() });
                 }
             }
             // A stream waits for its link, and keeps its order.
@@ -430,11 +589,18 @@ impl World {
                     self.dispatch(at, from, to, parcel);
                 }
             }
+            Parcel::Closed { session } => {
+                self.network.close(session);
+                self.give(to, Input::SessionClosed { session });
+            }
+            Parcel::Opened { .. } if self.nodes[to].lie.is_some() => {}
+            Parcel::Frame { session, bytes } if self.nodes[to].lie.is_some() => {
+                self.answer_with_a_lie(to, session, &bytes);
+            }
             Parcel::Opened { session, peer, dialled } => {
                 self.give(to, Input::SessionOpened { session, peer: self.nodes[peer].id, dialled });
             }
             Parcel::Frame { session, bytes } => self.give(to, Input::SessionFrame { session, bytes }),
-            Parcel::Closed { session } => self.give(to, Input::SessionClosed { session }),
         }
     }
 }

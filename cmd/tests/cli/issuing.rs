@@ -382,6 +382,15 @@ fn who_cannot_be_banned_is_told() {
     host.run(&["ban", &gpu1]).refused(1, &["gave no usable answer"]);
 }
 
+/// Asked of a node itself.
+#[test]
+fn in_an_open_network_nobody_is_banned() {
+    let host = Host::with_token();
+    let _node = host.node(&["serve", "federated@0"]);
+    let network = token(&host).short_id();
+    host.run(&["ban", "gpu1"]).refused(2, &[&format!("network {network} has no issuer"), "--admin"]);
+}
+
 #[test]
 fn who_cannot_rotate_is_told_and_no_token_is_printed() {
     let host = issuer();
