@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Account, Command, Edict,
     expulsions::Expulsions,
+    keeper::Keeper,
     session::{self, Event},
 };
 use crate::{
@@ -40,16 +41,13 @@ const OPEN_LIMIT: Duration = Duration::from_secs(5);
 /// Sessions at once. Each neighbour has one at a time; a hundred neighbours that all connect at once are served in turn.
 const SESSIONS: usize = 64;
 
-/// A disk that cannot keep the sequence number is mentioned this often.
-const DISK_REMIND: Duration = Duration::from_secs(60);
-
 /// The account is told again no sooner: people read it, and under load it changes with each frame.
 const ACCOUNT_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Actor {
     ledger: Ledger,
     started: Instant,
-    state: Arc<StateDir>,
+    keeper: Keeper,
     net: Net,
     views: watch::Sender<Arc<View>>,
     edicts: watch::Sender<Option<Edict>>,
@@ -73,7 +71,6 @@ pub(super) struct Actor {
     /// Something happened since.
     account_is_old: bool,
     tasks: JoinSet<()>,
-    disk_told: Option<Instant>,
     cancel: CancellationToken,
 }
 
@@ -107,17 +104,21 @@ impl Actor {
         cancel: CancellationToken,
     ) -> (Self, Outlets) {
         let started = Instant::now();
-        let mut ledger = Ledger::new(config, identity.signing_key(), state.load_seq(), moment(started), rand::random());
+        let now = moment(started);
+        let mut ledger = Ledger::new(config, identity.signing_key(), state.load_seq(), now, rand::random());
         credential.into_iter().for_each(|credential| ledger.show(credential));
+        let keeper = Keeper::new(state);
+        keeper.restore(&mut ledger, now);
         let (views, seen) = watch::channel(ledger.view());
-        let (edicts, edicts_seen) = watch::channel(None);
+        let restored = ledger.decree().cloned().map(|decree| edict(decree, &ledger, started));
+        let (edicts, edicts_seen) = watch::channel(restored);
         let (account, account_seen) = watch::channel(Arc::default());
         let (events_in, events) = mpsc::channel(EVENTS);
         let (opened_in, opened) = mpsc::channel(SESSIONS);
         let actor = Self {
             ledger,
             started,
-            state,
+            keeper,
             net,
             views,
             edicts,
@@ -139,7 +140,6 @@ impl Actor {
             account_told: started,
             account_is_old: false,
             tasks: JoinSet::new(),
-            disk_told: None,
             cancel,
         };
         (actor, Outlets { views: seen, account: account_seen, edicts: edicts_seen })
@@ -148,6 +148,8 @@ impl Actor {
     pub(super) async fn run(mut self) {
         let mut peers = self.net.peers();
         let cancel = self.cancel.clone();
+        // What was restored is shown and dialled before anything else happens.
+        self.execute().await;
         loop {
             let due = self.due();
             let mut done = None;
@@ -180,8 +182,10 @@ impl Actor {
                     let now = self.now();
                     self.ledger.handle_timeout(now);
                 }
+                () = self.keeper.wait() => {}
             }
             self.execute().await;
+            self.keeper.look(&self.ledger, moment(self.started));
             self.tell_account();
             if let Some(told) = done {
                 // Whoever waited may have gone.
@@ -189,6 +193,7 @@ impl Actor {
             }
         }
         self.tasks.shutdown().await;
+        self.keeper.finish(&self.ledger, moment(self.started)).await;
     }
 
     fn due(&self) -> Option<TokioInstant> {
@@ -275,7 +280,7 @@ impl Actor {
     async fn execute(&mut self) {
         while let Some(output) = self.ledger.poll_output() {
             match output {
-                Output::Persist { seq } => self.persist(seq).await,
+                Output::Persist { seq } => self.keeper.persist(seq).await,
                 Output::Broadcast(bytes) => self.net.publish(bytes).await,
                 Output::Judge { ticket, verdict } => self.judge(ticket, verdict).await,
                 Output::OpenSession { peer } => self.dial(peer),
@@ -323,25 +328,8 @@ impl Actor {
         }
     }
 
-    /// Durable before the record goes out, so that a crash cannot lead to two records with one number. A disk that fails
-    /// does not stop the node: the next boot starts from the wall clock, which is higher.
-    async fn persist(&mut self, seq: u64) {
-        let state = Arc::clone(&self.state);
-        let written = tokio::task::spawn_blocking(move || state.persist_seq(seq)).await;
-        let error = match written {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        if self.disk_told.is_none_or(|told| told.elapsed() > DISK_REMIND) {
-            self.disk_told = Some(Instant::now());
-            tracing::error!(error, "sequence number not written; going on without");
-        }
-    }
-
     fn tell_decree(&self, decree: SignedDecree) {
-        let grace_ends = self.ledger.grace_ends().map(|at| self.started + at);
-        self.edicts.send_replace(Some(Edict { decree, grace_ends }));
+        self.edicts.send_replace(Some(edict(decree, &self.ledger, self.started)));
     }
 
     async fn judge(&mut self, ticket: u64, verdict: Verdict) {
@@ -384,6 +372,10 @@ impl Actor {
             self.net.list(listed, gone).await;
         }
     }
+}
+
+fn edict(decree: SignedDecree, ledger: &Ledger, started: Instant) -> Edict {
+    Edict { decree, grace_ends: ledger.grace_ends().map(|at| started + at) }
 }
 
 fn moment(started: Instant) -> Moment {

@@ -2,12 +2,14 @@
 //!
 //! One task owns the ledger. Frames from gossip, frames of sync sessions, connections made and lost, commands of this
 //! node and the clock go in; signed records, verdicts, sync frames and views come out. Gossip is a hint and may be lost;
-//! sync with one peer every few seconds, and with each new one, repairs the rest.
+//! sync with one peer every few seconds, and with each new one, repairs the rest. What the ledger knows is kept on the disk
+//! now and then, so that a node that starts again knows whom to dial.
 //!
 //! **Invariant.** Outputs are executed in order; a sequence number is on disk before the record that bears it is sent.
 
 mod actor;
 mod expulsions;
+mod keeper;
 mod session;
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};

@@ -1,9 +1,9 @@
 //! Rumours that a peer passes on by gossip: as they are, and signed by someone so that they get further.
 
-use p2p_fed::ledger::{Config, Input, Ledger, Output, Unverified};
+use p2p_fed::ledger::{Input, Ledger, Output, Unverified};
 
 use crate::{
-    peers::{NETWORK, accuse, at, key, node, sign, tell},
+    peers::{IS_DECREE, IS_RECORD, accuse, at, config, credential, decree, key, node, record, sign, tell},
     script::Script,
 };
 
@@ -12,19 +12,21 @@ const ME: u8 = 0;
 const CARRIER: u8 = 1;
 
 pub(crate) fn check(bytes: &[u8]) {
-    let config = Config { owners_max: 5, ..Config::new(NETWORK, 0) };
+    let mut script = Script(bytes);
+    let with_issuer = script.byte() % 2 == 1;
+    let config = config(5, with_issuer);
     let mut ledger = Ledger::new(config, key(ME).clone(), None, at(0), 0);
     ledger.handle(at(0), Input::PeerUp(node(CARRIER)));
     while ledger.poll_output().is_some() {}
 
-    let (mut script, mut now, mut last) = (Script(bytes), 0, Vec::new());
+    let (mut now, mut last) = (0, Vec::new());
     while !script.is_over() {
         let (what, who) = (script.byte(), script.byte());
         let bytes = script.bytes();
-        let rumour = match what % 5 {
+        let rumour = match what % 7 {
             0 => bytes.to_vec(),
-            1 => tell(bytes),
-            2 => tell(&sign(who, bytes)),
+            1 => tell(IS_RECORD, bytes),
+            2 => tell(IS_RECORD, &sign(who, bytes)),
             // The record before, changed a little: the same number, perhaps, and another content.
             3 => {
                 let second = sign(who, bytes);
@@ -32,6 +34,11 @@ pub(crate) fn check(bytes: &[u8]) {
                 let in_order = matches!((a, b), (Ok(a), Ok(b)) if a.id() < b.id());
                 if in_order { accuse(&last, &second) } else { accuse(&second, &last) }
             }
+            4 => {
+                let shown = with_issuer.then(|| credential(who));
+                tell(IS_RECORD, record(who, script.byte().into(), "gpu", at(now), shown).bytes())
+            }
+            5 => tell(IS_DECREE, decree(who.into(), script.byte(), script.byte(), script.byte() % 4).bytes()),
             _ => {
                 now += u64::from(who);
                 ledger.handle_timeout(at(now));

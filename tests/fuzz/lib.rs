@@ -20,6 +20,8 @@
 mod gossip;
 mod peers;
 mod record;
+mod restore;
+mod rules;
 mod script;
 mod session;
 mod snapshot;
@@ -44,10 +46,13 @@ macro_rules! target {
 }
 
 /// All there are.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 11] = [
+    target!("credential", rules::credential),
+    target!("decree", rules::decree),
     target!("gossip", gossip::check),
     target!("header", tunnel::header),
     target!("record", record::check),
+    target!("restore", restore::check),
     target!("session", session::check),
     target!("snapshot", snapshot::check),
     target!("token", token::text),

@@ -5,10 +5,13 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use p2p_fed::ledger::{Config, FRAME_MAX, Input, Ledger, NodeId, Output, Unverified};
+use p2p_fed::ledger::{FRAME_MAX, Input, Ledger, NodeId, Output, Unverified};
 
 use crate::{
-    peers::{NETWORK, accuse, at, key, node, record, sign, tell},
+    peers::{
+        IS_DECREE, IS_LEASE, IS_LEASED, IS_RECORD, accuse, at, config, credential, decree, key, lease, node, record,
+        sign, tell,
+    },
     script::Script,
 };
 
@@ -17,6 +20,9 @@ const SIDES: [u8; 2] = [0, 1];
 const CARRIER: u8 = 2;
 const NAMES: [&str; 4] = ["a", "b", "gpu", "x.y"];
 
+/// Owners that a side has room for.
+const OWNERS: usize = 6;
+
 /// Steps of one script, and frames after which a session that nobody disturbs has to have ended.
 const STEPS: usize = 200;
 const FRAMES: usize = 2000;
@@ -24,6 +30,7 @@ const FRAMES: usize = 2000;
 const OUTPUTS: usize = 3000;
 
 struct Wire {
+    with_issuer: bool,
     sides: [Ledger; 2],
     /// What is on its way to a side.
     queues: [VecDeque<Input>; 2],
@@ -36,9 +43,11 @@ struct Wire {
 }
 
 pub(crate) fn check(bytes: &[u8]) {
-    let config = Config { owners_max: 6, ..Config::new(NETWORK, 0) };
-    let sides = SIDES.map(|side| Ledger::new(config, key(side).clone(), None, at(0), side.into()));
+    let mut script = Script(bytes);
+    let with_issuer = script.byte() % 2 == 1;
+    let sides = SIDES.map(|side| Ledger::new(config(OWNERS, with_issuer), key(side).clone(), None, at(0), side.into()));
     let mut wire = Wire {
+        with_issuer,
         sides,
         queues: Default::default(),
         last: Default::default(),
@@ -50,7 +59,6 @@ pub(crate) fn check(bytes: &[u8]) {
         wire.input(side, Input::PeerUp(node(SIDES[1 - side])));
         wire.input(side, Input::PeerUp(node(CARRIER)));
     }
-    let mut script = Script(bytes);
     for _ in 0..STEPS {
         if script.is_over() {
             break;
@@ -67,14 +75,9 @@ impl Wire {
         match what & 0x1f {
             0..=7 => self.deliver(side),
             8 => self.open(side),
-            9 => {
-                self.rumour(side, tell(record(script.byte(), script.byte().into(), name(script), at(self.now)).bytes()))
-            }
-            10 => {
-                let (who, seq) = (script.byte(), script.byte().into());
-                let [one, other] = [name(script), name(script)].map(|name| record(who, seq, name, at(self.now)));
-                let (one, other) = if one.id() < other.id() { (one, other) } else { (other, one) };
-                self.rumour(side, accuse(one.bytes(), other.bytes()));
+            9 | 10 => {
+                let rumour = self.made_up(script);
+                self.rumour(side, rumour);
             }
             11 => self.change(side, |frame| {
                 let at = script.number();
@@ -93,8 +96,10 @@ impl Wire {
             // Frames that begin like each kind there is.
             18 => self.put(side, [&[script.byte() % 16], script.bytes()].concat()),
             19 => {
-                let record = tell(&sign(script.byte(), script.bytes()));
-                self.rumour(side, record);
+                // A frame of records, as who answers takes it at any time.
+                let rumours: Vec<_> = (0..=script.byte() % 4).map(|_| self.made_up(script)).collect();
+                let packed = rumours.iter().map(|rumour| [&(rumour.len() as u16).to_be_bytes()[..], rumour].concat());
+                self.put(side, [vec![5], packed.collect::<Vec<_>>().concat()].concat());
             }
             20 => drop(self.queues[side].pop_front()),
             21 => self.queues[side].rotate_left(1.min(self.queues[side].len())),
@@ -109,6 +114,22 @@ impl Wire {
                 self.now += 1;
                 self.wait();
             }
+        }
+    }
+
+    /// A rumour whose signatures are right, about some owner or by the issuer.
+    fn made_up(&self, script: &mut Script<'_>) -> Vec<u8> {
+        let (kind, who, seq, now) = (script.byte(), script.byte(), u64::from(script.byte()), at(self.now));
+        let shown = || self.with_issuer.then(|| credential(who));
+        let [one, other] = [name(script), name(script)].map(|name| record(who, seq, name, now, shown()));
+        match kind % 7 {
+            0 | 1 => tell(IS_RECORD, one.bytes()),
+            2 if one.id() < other.id() => accuse(one.bytes(), other.bytes()),
+            2 => accuse(other.bytes(), one.bytes()),
+            3 => tell(IS_LEASE, &lease(who, &one, seq + u64::from(script.byte()))),
+            4 => tell(IS_LEASED, &[&lease(who, &one, seq + u64::from(script.byte()))[..], one.bytes()].concat()),
+            5 => tell(IS_DECREE, decree(seq, who, script.byte(), script.byte() % 4).bytes()),
+            _ => tell(IS_RECORD, &sign(who, script.bytes())),
         }
     }
 
@@ -165,12 +186,14 @@ impl Wire {
                     self.queues[1 - side].push_back(Input::SessionFrame { session, bytes });
                 }
                 Output::CloseSession { session } => self.queues[1 - side].push_back(Input::SessionClosed { session }),
+                // As the driver does: who is expelled is disconnected.
+                Output::Expel { peer, .. } => self.sides[side].handle(at(self.now), Input::PeerDown(peer)),
                 Output::View(_) => self.look(side),
                 _ => {}
             }
         }
         assert!(count <= OUTPUTS, "one input led to {count} outputs");
-        assert!(self.sides[side].owners() <= 6 && self.sides[side].sessions() <= 64, "bounds are kept");
+        assert!(self.sides[side].owners() <= OWNERS && self.sides[side].sessions() <= 64, "bounds are kept");
     }
 
     fn look(&mut self, side: usize) {
@@ -179,9 +202,9 @@ impl Wire {
             let held = ledger.record(owner).expect("what is shown is held");
             let whole = Unverified::decode(held.bytes()).expect("what is held is valid");
             assert_eq!(whole.verify().expect("what is held is signed").record().owner, *owner);
-            let highest = self.highest[side].entry(*owner).or_default();
-            assert!(held.record().seq >= *highest, "a number went back");
-            *highest = held.record().seq;
+            let (number, highest) = (ledger.number(owner), self.highest[side].entry(*owner).or_default());
+            assert!(number >= Some(*highest), "a number went back");
+            *highest = number.unwrap_or_default();
         }
     }
 

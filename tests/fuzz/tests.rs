@@ -61,9 +61,12 @@ macro_rules! try_out {
 }
 
 try_out! {
+    credential "credential"
+    decree "decree"
     gossip "gossip"
     header "header"
     record "record"
+    restore "restore"
     session "session"
     snapshot "snapshot"
     token "token"
