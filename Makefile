@@ -12,7 +12,7 @@ BENCH_PEERS := haproxy stunnel4 openssh-server openssh-client openssl
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check fmt clippy docs deny test unit e2e sim soak peers bench bench-peers scale micro instructions \
+.PHONY: help build demo check fmt clippy docs deny test unit e2e sim soak fuzz peers bench bench-peers scale fleet micro instructions \
 	instructions-record reconcile valgrind install clean
 
 help: ## list the targets
@@ -62,6 +62,22 @@ sim: ## the seeded simulation alone, longer: make sim SEEDS=10000
 soak: ## streams moving data both ways under back-pressure for ten minutes: make soak SOAK=600
 	SOAK=$(or $(SOAK),600) $(CARGO) test --release --locked --test node soak -- --nocapture
 
+# libFuzzer with rustc's own instrumentation: no other tool, no other toolchain.
+FUZZ_TARGETS = $(basename $(notdir $(wildcard tests/fuzz/seeds/*.hex)))
+FUZZ_FLAGS := -Cpasses=sancov-module -Ccodegen-units=1 $(addprefix -Cllvm-args=-sanitizer-coverage-, \
+	level=4 inline-8bit-counters pc-table trace-compares)
+HOST := $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_BIN := target/fuzz/$(HOST)/fuzz/fuzz
+
+fuzz: ## arbitrary bytes for what takes bytes from outside, led by coverage: make fuzz SECONDS=60 TARGET=session
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --profile fuzz --target $(HOST) --target-dir target/fuzz \
+		--package p2p-fed-fuzz --features libfuzzer --bin fuzz
+	@for target in $(or $(TARGET),$(FUZZ_TARGETS)); do \
+		corpus=target/fuzz/corpus/$$target; mkdir -p $$corpus && echo "== $$target" && \
+		P2P_FED_FUZZ=$$target P2P_FED_FUZZ_CORPUS=$$corpus $(FUZZ_BIN) $$corpus -artifact_prefix=target/fuzz/$$target- \
+			-max_total_time=$(or $(SECONDS),60) -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 $(ARGS) || exit; \
+	done
+
 BENCH := $(CARGO) run --release --locked --package p2p-fed-cli --example bench -- --bin $(BIN)
 
 bench: build bench-peers ## what the tunnel costs, against none and against other tunnels: make bench ARGS=--quick
@@ -69,6 +85,11 @@ bench: build bench-peers ## what the tunnel costs, against none and against othe
 
 scale: build ## 10 000 idle tunnels, then 1000 connections a second: make scale ARGS='--minutes 1'
 	$(BENCH) scale $(ARGS)
+
+# In a network namespace of its own: there the loopback interface counts nothing but the fleet.
+fleet: build ## what the ledger costs real processes, by their counters and the kernel's: make fleet ARGS='--nodes 50'
+	$(CARGO) build --release --locked --package p2p-fed-cli --example bench
+	unshare --user --map-root-user --net sh -c 'ip link set lo up && exec target/release/examples/bench --bin $(BIN) fleet $(ARGS)'
 
 bench-peers: target/tools/bin/rathole ## install the tunnels that the benchmark compares with
 	@missing=; for tool in haproxy stunnel sshd ssh openssl; do \

@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use crate::{Config, Grant, Moment, NodeId, NotIssuer, Record, SignedDecree, UnverifiedDecree, replica::Refusal};
 
+/// Shortest grace in the ledger, whatever the decree says: members need a moment to move, and would vanish from sight.
+const MOVING: Duration = Duration::from_secs(10);
 /// Longest grace that a restart grants anew where the disk says no less: a month.
 const GRACE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
@@ -113,7 +115,7 @@ impl Rules {
             && rotation.generation > self.newest
         {
             self.newest = rotation.generation;
-            self.grace_ends = Some(now + rotation.grace);
+            self.grace_ends = Some(now + rotation.grace.max(MOVING));
         }
         self.decree = Some(decree);
         Enacted::Newer

@@ -7,8 +7,8 @@
 //! number before: the reader asks for more until nothing is left.
 //!
 //! An element takes part in symbol 0 and then ever more rarely: from symbol *i* it goes on to
-//! *i + ⌈(i + 1.5)·(u^−½ − 1)⌉* with *u* uniform in (0, 1], drawn from a generator that the element seeds. So it takes
-//! part in symbol *i* with probability 1/(1 + i/2).
+//! *i + ⌈(i + 1.5)·(u^−½ − 1)⌉*, or at least to the next one, with *u* uniform in (0, 1], drawn from a generator that the
+//! element seeds. So it takes part in symbol *i* with probability 1/(1 + i/2).
 //!
 //! Elements are hashed with a **salt** that the reader draws for each session. Without it a member could choose records
 //! that take part in the same symbols, which nobody could then peel apart.
@@ -17,7 +17,8 @@
 //!
 //! A symbol is `sum[20] ‖ check u32 ‖ count u16`: the exclusive or of its elements and of the first four bytes of their
 //! hashes, and how many they are, modulo 2^16. The hash of an element is SHA-256(`"p2p-fed/sketch/v1" ‖ 0x00 ‖ salt u64 ‖
-//! element`); its next eight bytes seed the element's generator, which is SplitMix64.
+//! element`); its next eight bytes seed the element's generator, which is SplitMix64. A *u* is its next number without the
+//! last eleven bits, plus one, in steps of 2^−53.
 //!
 //! **Bounds.** Peeling takes at most as many elements as there are symbols, so symbols that somebody made up end in
 //! [`Garbled`] or leave a rest, but never loop.

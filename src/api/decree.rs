@@ -131,8 +131,8 @@ pub enum Declined {
         /// Its number.
         number: u64,
     },
-    /// This node can't do that.
-    #[error("decrees are not available in this build")]
+    /// The node is stopping.
+    #[error("it is stopping")]
     Unavailable,
 }
 

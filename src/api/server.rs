@@ -201,7 +201,7 @@ async fn decide(body: Incoming, source: &dyn Source) -> Response<Full<Bytes>> {
         Declined::Malformed(_) => StatusCode::BAD_REQUEST,
         Declined::Elsewhere | Declined::Forged => StatusCode::FORBIDDEN,
         Declined::Open | Declined::Outdated { .. } => StatusCode::CONFLICT,
-        Declined::Unavailable => StatusCode::NOT_IMPLEMENTED,
+        Declined::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
     };
     complain(status, &declined.to_string())
 }

@@ -137,7 +137,7 @@ async fn a_decree_reaches_the_node_and_its_answer_the_client() {
         (&[][..], "it is no decree: the message ends inside a field"),
         (&[0], "it is not signed by the network's issuer"),
         (&[1], "a later one is in force, number 9: try again, so that the next one is made from that"),
-        (&[2], "decrees are not available in this build"),
+        (&[2], "it is stopping"),
         (&[7; 2 * DECREE_MAX], "the body is cut off, or larger than any decree"),
     ] {
         let error = client.decide(signed).await.unwrap_err();

@@ -69,7 +69,7 @@ pub struct ParsePinError(String);
 
 impl Pin {
     /// Whether the pin allows the node that wrote `record`.
-    pub(super) fn allows(&self, record: &Record) -> bool {
+    pub fn allows(&self, record: &Record) -> bool {
         match self {
             Self::Node(node) => *node == record.owner,
             Self::Name(name) => *name == record.statement.name,

@@ -14,13 +14,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Account, Command,
-    conduct::Conduct,
+    Account, Command, Edict,
+    expulsions::Expulsions,
+    keeper::Keeper,
     session::{self, Event},
 };
 use crate::{
     identity::{Identity, StateDir},
-    ledger::{self, Input, Ledger, Moment, NodeId, Offence, Output, Verdict, View},
+    ledger::{
+        self, Credential, Entry, Input, Ledger, Moment, NodeId, Offence, Output, Record, SignedDecree, Verdict, View,
+    },
     net::{Acceptance, Frame, Inbound, Net, Peers, Receipt, SYNC, Stream, peer_of},
 };
 
@@ -38,18 +41,16 @@ const OPEN_LIMIT: Duration = Duration::from_secs(5);
 /// Sessions at once. Each neighbour has one at a time; a hundred neighbours that all connect at once are served in turn.
 const SESSIONS: usize = 64;
 
-/// A disk that cannot keep the sequence number is mentioned this often.
-const DISK_REMIND: Duration = Duration::from_secs(60);
-
 /// The account is told again no sooner: people read it, and under load it changes with each frame.
 const ACCOUNT_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Actor {
     ledger: Ledger,
     started: Instant,
-    state: Arc<StateDir>,
+    keeper: Keeper,
     net: Net,
     views: watch::Sender<Arc<View>>,
+    edicts: watch::Sender<Option<Edict>>,
     commands: mpsc::Receiver<Command>,
     frames: mpsc::Receiver<Frame>,
     syncs: mpsc::Receiver<Inbound>,
@@ -62,14 +63,22 @@ pub(super) struct Actor {
     tickets: HashMap<u64, Receipt>,
     ticket_count: u64,
     known: BTreeMap<NodeId, u64>,
-    conduct: Conduct,
+    /// What the network was told of.
+    listed: BTreeMap<NodeId, Arc<Record>>,
+    expulsions: Expulsions,
     account: watch::Sender<Arc<Account>>,
     account_told: Instant,
     /// Something happened since.
     account_is_old: bool,
     tasks: JoinSet<()>,
-    disk_told: Option<Instant>,
     cancel: CancellationToken,
+}
+
+/// What the task tells.
+pub(super) struct Outlets {
+    pub(super) views: watch::Receiver<Arc<View>>,
+    pub(super) account: watch::Receiver<Arc<Account>>,
+    pub(super) edicts: watch::Receiver<Option<Edict>>,
 }
 
 /// A stream that the ledger asked for; none where it could not be opened.
@@ -86,25 +95,33 @@ impl Actor {
     pub(super) fn new(
         config: ledger::Config,
         identity: &Identity,
+        credential: Option<Credential>,
         state: Arc<StateDir>,
         net: Net,
         frames: mpsc::Receiver<Frame>,
         syncs: mpsc::Receiver<Inbound>,
         commands: mpsc::Receiver<Command>,
         cancel: CancellationToken,
-    ) -> (Self, watch::Receiver<Arc<View>>, watch::Receiver<Arc<Account>>) {
+    ) -> (Self, Outlets) {
         let started = Instant::now();
-        let ledger = Ledger::new(config, identity.signing_key(), state.load_seq(), moment(started), rand::random());
+        let now = moment(started);
+        let mut ledger = Ledger::new(config, identity.signing_key(), state.load_seq(), now, rand::random());
+        credential.into_iter().for_each(|credential| ledger.show(credential));
+        let keeper = Keeper::new(state);
+        keeper.restore(&mut ledger, now);
         let (views, seen) = watch::channel(ledger.view());
+        let restored = ledger.decree().cloned().map(|decree| edict(decree, &ledger, started));
+        let (edicts, edicts_seen) = watch::channel(restored);
         let (account, account_seen) = watch::channel(Arc::default());
         let (events_in, events) = mpsc::channel(EVENTS);
         let (opened_in, opened) = mpsc::channel(SESSIONS);
         let actor = Self {
             ledger,
             started,
-            state,
+            keeper,
             net,
             views,
+            edicts,
             commands,
             frames,
             syncs,
@@ -117,28 +134,35 @@ impl Actor {
             tickets: HashMap::new(),
             ticket_count: 0,
             known: BTreeMap::new(),
-            conduct: Conduct::default(),
+            listed: BTreeMap::new(),
+            expulsions: Expulsions::default(),
             account,
             account_told: started,
             account_is_old: false,
             tasks: JoinSet::new(),
-            disk_told: None,
             cancel,
         };
-        (actor, seen, account_seen)
+        (actor, Outlets { views: seen, account: account_seen, edicts: edicts_seen })
     }
 
     pub(super) async fn run(mut self) {
         let mut peers = self.net.peers();
         let cancel = self.cancel.clone();
+        // What was restored is shown and dialled before anything else happens.
+        self.execute().await;
         loop {
             let due = self.due();
             let mut done = None;
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
-                Some(Command::Publish(statement, told)) = self.commands.recv() => {
-                    self.handle(Input::Publish(statement));
+                Some(command) = self.commands.recv() => {
+                    let (input, told) = match command {
+                        Command::Publish(statement, told) => (Input::Publish(statement), told),
+                        Command::Decree(decree, told) => (Input::Decree(decree), told),
+                        Command::Generation(generation, told) => (Input::Generation(generation), told),
+                    };
+                    self.handle(input);
                     done = Some(told);
                 }
                 Ok(()) = peers.changed() => {
@@ -158,8 +182,10 @@ impl Actor {
                     let now = self.now();
                     self.ledger.handle_timeout(now);
                 }
+                () = self.keeper.wait() => {}
             }
             self.execute().await;
+            self.keeper.look(&self.ledger, moment(self.started));
             self.tell_account();
             if let Some(told) = done {
                 // Whoever waited may have gone.
@@ -167,6 +193,7 @@ impl Actor {
             }
         }
         self.tasks.shutdown().await;
+        self.keeper.finish(&self.ledger, moment(self.started)).await;
     }
 
     fn due(&self) -> Option<TokioInstant> {
@@ -253,7 +280,7 @@ impl Actor {
     async fn execute(&mut self) {
         while let Some(output) = self.ledger.poll_output() {
             match output {
-                Output::Persist { seq } => self.persist(seq).await,
+                Output::Persist { seq } => self.keeper.persist(seq).await,
                 Output::Broadcast(bytes) => self.net.publish(bytes).await,
                 Output::Judge { ticket, verdict } => self.judge(ticket, verdict).await,
                 Output::OpenSession { peer } => self.dial(peer),
@@ -273,14 +300,9 @@ impl Actor {
                 }
                 Output::Misbehaved { peer, offence } => {
                     tracing::warn!(peer = peer.short(), %offence, "peer misbehaved");
-                    self.conduct.offended(Instant::now(), peer, offence);
-                    self.account_is_old = true;
                 }
-                Output::Decree(decree) => tracing::info!(number = decree.decree().number, "decree in force"),
-                Output::Expel { peer, offence } => {
-                    tracing::warn!(peer = peer.short(), %offence, "peer expelled");
-                    self.net.disconnect(peer).await;
-                }
+                Output::Decree(decree) => self.tell_decree(decree),
+                Output::Expel { peer, offence } => self.expel(peer, offence).await,
                 Output::Refused(error) => tracing::error!(%error, "own record refused"),
                 Output::KeyShared => tracing::error!(
                     "another node uses this node's identity: give each process its own --identity or --state-dir"
@@ -290,10 +312,8 @@ impl Actor {
     }
 
     /// Parts with a peer that went too far, for a while.
-    #[expect(dead_code, reason = "for `Output::Expel { peer, offence }`, which the ledger does not say yet")]
     async fn expel(&mut self, peer: NodeId, offence: Offence) {
-        let length = self.conduct.expelled(Instant::now(), peer);
-        self.account_is_old = true;
+        let length = self.expulsions.expel(Instant::now(), peer);
         self.net.bar(peer, length, offence.to_string()).await;
     }
 
@@ -303,24 +323,13 @@ impl Actor {
         if self.account_is_old && self.account_told.elapsed() >= ACCOUNT_EVERY {
             self.account_told = Instant::now();
             self.account_is_old = false;
-            self.account.send_replace(Arc::new(Account { counters, conduct: self.conduct.sheets().clone() }));
+            let offences = self.ledger.offences().map(|(member, counts)| (member, counts.clone())).collect();
+            self.account.send_replace(Arc::new(Account { counters, offences, expulsions: self.expulsions.times() }));
         }
     }
 
-    /// Durable before the record goes out, so that a crash cannot lead to two records with one number. A disk that fails
-    /// does not stop the node: the next boot starts from the wall clock, which is higher.
-    async fn persist(&mut self, seq: u64) {
-        let state = Arc::clone(&self.state);
-        let written = tokio::task::spawn_blocking(move || state.persist_seq(seq)).await;
-        let error = match written {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => error.to_string(),
-            Err(error) => error.to_string(),
-        };
-        if self.disk_told.is_none_or(|told| told.elapsed() > DISK_REMIND) {
-            self.disk_told = Some(Instant::now());
-            tracing::error!(error, "sequence number not written; going on without");
-        }
+    fn tell_decree(&self, decree: SignedDecree) {
+        self.edicts.send_replace(Some(edict(decree, &self.ledger, self.started)));
     }
 
     async fn judge(&mut self, ticket: u64, verdict: Verdict) {
@@ -347,12 +356,26 @@ impl Actor {
         });
     }
 
-    /// The nodes of the ledger are dialled until they leave.
-    async fn list(&self, view: &View) {
-        let others =
-            view.nodes.iter().filter(|(node, entry)| **node != self.net.node() && !entry.record.statement.leaving);
-        self.net.list(others.map(|(node, entry)| (*node, entry.record.statement.addresses.clone()))).await;
+    /// The nodes of the ledger may be dialled until they leave. Says what changed since the last view.
+    async fn list(&mut self, view: &View) {
+        let staying = |(node, entry): &(&NodeId, &Entry)| **node != self.net.node() && !entry.record.statement.leaving;
+        let now: BTreeMap<_, _> =
+            view.nodes.iter().filter(staying).map(|(node, entry)| (*node, Arc::clone(&entry.record))).collect();
+        let is_new = |(node, record): &(&NodeId, &Arc<Record>)| {
+            self.listed.get(*node).is_none_or(|known| known.statement.addresses != record.statement.addresses)
+        };
+        let listed = now.iter().filter(is_new).map(|(node, record)| (*node, record.statement.addresses.clone()));
+        let listed: Vec<_> = listed.collect();
+        let gone: Vec<_> = self.listed.keys().filter(|node| !now.contains_key(*node)).copied().collect();
+        self.listed = now;
+        if !listed.is_empty() || !gone.is_empty() {
+            self.net.list(listed, gone).await;
+        }
     }
+}
+
+fn edict(decree: SignedDecree, ledger: &Ledger, started: Instant) -> Edict {
+    Edict { decree, grace_ends: ledger.grace_ends().map(|at| started + at) }
 }
 
 fn moment(started: Instant) -> Moment {

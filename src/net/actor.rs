@@ -3,7 +3,7 @@
 //! It waits for one of: stop, a command, an event of the swarm, a discovery, the clock. It never waits for a peer.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -40,6 +40,7 @@ use super::{
     door::{self, Door},
     listen, mdns,
     mesh::{self, Scores},
+    neighbours::PICKED,
     node_of, peer_of,
     rendezvous::{Rendezvous, Step},
     renewals::RENEW,
@@ -66,6 +67,10 @@ const DHT_SILENCE: Duration = Duration::from_secs(20);
 
 /// Streams that a peer may be negotiating on one connection; more would be reset, so it is as high as their number can be.
 const NEGOTIATING: usize = 4096;
+
+/// Members connected beyond which one that nobody needs is parted with, at each tick. This node's own picks, and some room
+/// so that a change of picks is no haste.
+const ENOUGH: usize = PICKED + PICKED / 2;
 
 /// A bound actor and its outlets.
 pub(super) struct Bound {
@@ -98,7 +103,7 @@ pub(super) struct Actor {
     scores: Scores,
     connections: Connections,
     bars: Bars,
-    listed: BTreeSet<PeerId>,
+    streams: Streams,
     complaints: BTreeMap<Target, (String, Instant)>,
     clock_told: bool,
     /// None once a server of the DHT was reached, or its absence was told.
@@ -164,7 +169,7 @@ impl Actor {
             scores: Scores::default(),
             connections,
             bars: bars.clone(),
-            listed: BTreeSet::new(),
+            streams: streams.clone(),
             complaints: BTreeMap::new(),
             clock_told: false,
             dht_silent_since: Some(started),
@@ -270,17 +275,16 @@ impl Actor {
                 }
             }
             Command::Judge(receipt, acceptance) => self.judge(receipt, acceptance),
-            Command::List(nodes) => {
+            Command::List { listed, gone } => {
                 let now = self.now();
-                let listed: BTreeSet<_> = nodes.iter().map(|(peer, _)| *peer).collect();
-                for gone in self.listed.difference(&listed) {
-                    self.dialer.unlist(*gone);
+                for peer in gone {
+                    self.dialer.unlist(now, peer);
                 }
-                self.listed = listed;
-                for (peer, addresses) in nodes {
+                for (peer, addresses) in listed {
                     self.found(now, peer, addresses, Source::Ledger);
                 }
             }
+            Command::Want(peers) => self.dialer.want(peers),
             Command::Disconnect(peer) => {
                 // An error means that there is no connection, which is what was wanted.
                 let _ = self.swarm.disconnect_peer_id(peer);
@@ -352,6 +356,7 @@ impl Actor {
             gossip.set_application_score(&peer, score);
         }
         self.tell_of_silent_dht();
+        self.part_with_surplus();
         let now = self.now();
         let accompanied = !self.connections.is_empty();
         let Some(rendezvous) = &mut self.rendezvous else { return };
@@ -367,6 +372,22 @@ impl Actor {
                 }
                 Step::Withdraw(key) => kademlia.stop_providing(&key),
             }
+        }
+    }
+
+    /// Closes one connection that nobody needs, where there are too many. Who dialled a connection may have needed it, and
+    /// only this end knows that it does no more; the other end, if it picked this node as well, dials anew.
+    fn part_with_surplus(&mut self) {
+        if self.dialer.company() <= ENOUGH {
+            return;
+        }
+        let connections = &self.connections;
+        let is_ours = |peer: &PeerId| node_of(peer).is_some_and(|node| connections.are_dialled(node));
+        let unneeded = self.dialer.unneeded();
+        if let Some(peer) = unneeded.into_iter().find(|peer| is_ours(peer) && self.streams.is_unused(peer)) {
+            tracing::debug!(%peer, "one connection too many");
+            // An error means that there is none any more, which is what was wanted.
+            let _ = self.swarm.disconnect_peer_id(peer);
         }
     }
 
@@ -516,10 +537,11 @@ impl Actor {
             self.dialer.succeeded(&target, peer);
             self.complaints.remove(&target);
         }
+        let standing = self.admission.standing(&peer);
         if first {
-            self.dialer.connected(peer);
+            self.dialer.connected(peer, matches!(standing, Standing::Member { .. }));
         }
-        let Standing::Member { clock_ahead_ms, further, .. } = self.admission.standing(&peer) else { return };
+        let Standing::Member { clock_ahead_ms, further, .. } = standing else { return };
         let Some(node) = node_of(&peer) else { return };
         if self.bars.refuses(&node) {
             // It was refused while this connection was on its way through the swarm.

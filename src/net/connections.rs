@@ -71,6 +71,11 @@ impl Connections {
         self.tell();
     }
 
+    /// Whether there are connections to `node` and this one dialled them all.
+    pub(super) fn are_dialled(&self, node: NodeId) -> bool {
+        self.by_node.get(&node).is_some_and(|connections| connections.iter().all(|connection| connection.dialled))
+    }
+
     /// Whether it was one to a member.
     pub(super) fn closed(&mut self, node: NodeId, id: ConnectionId) -> bool {
         let Some(connections) = self.by_node.get_mut(&node) else { return false };

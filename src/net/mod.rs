@@ -27,6 +27,7 @@ pub mod mdns;
 mod members;
 mod mesh;
 mod meter;
+mod neighbours;
 mod peers;
 mod rendezvous;
 mod renewals;
@@ -66,7 +67,7 @@ pub const SYNC: StreamProtocol = StreamProtocol::new("/p2p-fed/sync/1");
 /// Tickets for direct connections.
 pub const DIRECT: StreamProtocol = StreamProtocol::new("/p2p-fed/direct/1");
 
-/// Gossip frames waiting for the ledger. 256 frames of at most 64 KiB bound this to 16 MiB; when it is full the newest is
+/// Gossip frames waiting for the ledger. 256 frames of at most 48 KiB bound this to 12 MiB; when it is full the newest is
 /// dropped and counted, and the next sync repairs the loss.
 const GOSSIP_QUEUE: usize = 256;
 
@@ -208,7 +209,8 @@ pub struct Arrivals {
 enum Command {
     Publish(Vec<u8>),
     Judge(Receipt, Acceptance),
-    List(Vec<(PeerId, Vec<Multiaddr>)>),
+    List { listed: Vec<(PeerId, Vec<Multiaddr>)>, gone: Vec<PeerId> },
+    Want(BTreeSet<PeerId>),
     Disconnect(PeerId),
     Bar { node: NodeId, length: Duration, why: String },
     Ban(BTreeSet<NodeId>),
@@ -328,13 +330,26 @@ impl Net {
         self.send(Command::Judge(receipt, acceptance)).await;
     }
 
-    /// The members that the ledger lists, with their addresses: they are dialled until the next list lacks them.
-    pub async fn list(&self, nodes: impl IntoIterator<Item = (NodeId, Vec<String>)>) {
-        let listed = nodes.into_iter().filter_map(|(node, addresses)| {
+    /// Members that the ledger lists newly or with other addresses, and those that it lists no more. A small network's are
+    /// all dialled, some of a large one's.
+    pub async fn list(
+        &self,
+        listed: impl IntoIterator<Item = (NodeId, Vec<String>)>,
+        gone: impl IntoIterator<Item = NodeId>,
+    ) {
+        let listed = listed.into_iter().filter_map(|(node, addresses)| {
             // An address that this version cannot read is one of a transport that it does not speak.
             Some((peer_of(&node)?, addresses.iter().filter_map(|text| text.parse().ok()).collect()))
         });
-        self.send(Command::List(listed.collect())).await;
+        let gone = gone.into_iter().filter_map(|node| peer_of(&node));
+        self.send(Command::List { listed: listed.collect(), gone: gone.collect() }).await;
+    }
+
+    /// The members that this node has use for: however large the network, they are dialled, and kept, until the next call,
+    /// which replaces them as a whole.
+    pub async fn want(&self, nodes: impl IntoIterator<Item = NodeId>) {
+        let wanted = nodes.into_iter().filter_map(|node| peer_of(&node));
+        self.send(Command::Want(wanted.collect())).await;
     }
 
     /// Closes all connections to `node`.

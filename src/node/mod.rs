@@ -10,6 +10,8 @@
 
 mod error;
 mod front;
+mod guest;
+mod membership;
 mod path;
 mod report;
 mod speaker;
@@ -33,6 +35,9 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use guest::Guest;
+use membership::Membership;
+
 use crate::{
     api,
     direct::{self, Direct},
@@ -41,6 +46,7 @@ use crate::{
     ledger::{self, IssuerKey, NetworkId, NodeId},
     net::{self, Inbound, Net, node_of, peer_of},
     token::Token,
+    tunnel::{Line, Refusal},
     worker::{self, Export, Worker},
 };
 
@@ -108,6 +114,8 @@ struct Shared {
     worker: Worker,
     direct: direct::Pool,
     fronts: Vec<front::Running>,
+    /// Who this node is to the network's issuer, if there is one.
+    guest: Option<Guest>,
     draining: AtomicBool,
     _state: Arc<StateDir>,
 }
@@ -118,7 +126,6 @@ impl Node {
     /// # Errors
     /// [`Error`], before any packet is sent; nothing is left behind but the identity.
     pub async fn start(config: Config, token: Token) -> Result<Self, Error> {
-        let token = Arc::new(token);
         let runtime = match &config.runtime_dir {
             Some(path) => RuntimeDir::at(path)?,
             None => RuntimeDir::open()?,
@@ -133,6 +140,10 @@ impl Node {
             None => state.identity()?,
         };
 
+        let token = Arc::new(Membership::newest(token, &state));
+        let guest = Guest::of(&token, &identity)?;
+        guest.iter().try_for_each(|guest| guest.check(&config.exports, &config.fronts))?;
+
         let (network_stop, work_stop) = (CancellationToken::new(), CancellationToken::new());
         // Whatever fails below takes down what was started above it, and so does dropping the node.
         let guards = (network_stop.clone().drop_guard(), work_stop.clone().drop_guard());
@@ -142,12 +153,15 @@ impl Node {
         let worker = Worker::spawn(worker_config, work_stop.clone())?;
         let socket = runtime.socket(state.name());
 
+        let guests = guest.as_ref().map(|guest| guest.guests(&token, &state));
         let (net, arrivals, network) =
-            Net::bind(config.net, &identity, Arc::clone(&token), None, network_stop.clone()).await?;
-        let ledger = ledger::Config::new(token.network_id(), token.generation());
+            Net::bind(config.net, &identity, Arc::clone(&token), guests.clone(), network_stop.clone()).await?;
+        let ledger =
+            ledger::Config { issuer: token.issuer(), ..ledger::Config::new(token.network_id(), token.generation()) };
         let (gossip, ledger_task) = Gossip::new(
             ledger,
             &identity,
+            guest.as_ref().map(|guest| guest.credential().clone()),
             Arc::clone(&state),
             net.clone(),
             arrivals.frames,
@@ -161,6 +175,8 @@ impl Node {
             let path = Arc::clone(&path);
             fronts.push(front::Running::start(front, path, &net, &gossip, &mut tasks, &network_stop)?);
         }
+        let tables = fronts.iter().map(front::Running::table).collect();
+        tasks.spawn(front::want(tables, net.clone(), gossip.clone(), network_stop.clone()));
         let network = Box::pin(network);
         tasks.spawn(async {
             network.await;
@@ -170,13 +186,26 @@ impl Node {
             ledger_task.await;
             "ledger"
         });
-        tasks.spawn(accept_tunnels(arrivals.tunnels, worker.clone(), work_stop.clone()));
+        if let Some(guests) = guests {
+            let membership = Membership {
+                net: net.clone(),
+                gossip: gossip.clone(),
+                guests,
+                identity,
+                state: Arc::clone(&state),
+                token: Arc::clone(&token),
+                stop: network_stop.clone(),
+            };
+            tasks.spawn(membership.follow());
+        }
+        tasks.spawn(accept_tunnels(arrivals.tunnels, net.clone(), worker.clone(), work_stop.clone()));
         let (keeping, pool) = (direct.keep(), direct.pool().clone());
         tasks.spawn(async {
             keeping.await;
             "direct connections"
         });
-        tasks.spawn(accept_directly(direct, arrivals.directs, arrivals.knocks, worker.clone(), work_stop.clone()));
+        let (asking, knocks) = (arrivals.directs, arrivals.knocks);
+        tasks.spawn(accept_directly(direct, asking, knocks, net.clone(), worker.clone(), work_stop.clone()));
         let (speaker, farewell) =
             speaker::spawn(state.name().clone(), net.clone(), gossip.clone(), worker.clone(), network_stop.clone());
         tasks.spawn(speaker);
@@ -192,6 +221,7 @@ impl Node {
             worker,
             direct: pool,
             fronts,
+            guest,
             draining: AtomicBool::new(false),
             _state: state,
         });
@@ -291,6 +321,7 @@ impl Node {
     /// # Errors
     /// An export breaks a rule; everything stays as it was.
     pub fn replace_exports(&self, exports: Vec<Export>) -> Result<(), Error> {
+        self.shared.guest.iter().try_for_each(|guest| guest.check(&exports, &[]))?;
         Ok(self.shared.worker.replace_exports(exports)?)
     }
 
@@ -334,6 +365,7 @@ impl Shared {
 /// Hands tunnels of other nodes to the worker; one task each, as many as the worker has room for.
 async fn accept_tunnels(
     mut arriving: mpsc::Receiver<Inbound>,
+    net: Net,
     worker: Worker,
     stop: CancellationToken,
 ) -> &'static str {
@@ -355,8 +387,8 @@ async fn accept_tunnels(
                 let Some(Inbound { peer, stream }) = inbound else { break };
                 // Only members open streams, and members are Ed25519 nodes.
                 let Some(from) = node_of(&peer) else { continue };
-                let worker = worker.clone();
-                tunnels.spawn(async move { drop(worker.serve(stream.compat(), from).await) });
+                let (net, worker) = (net.clone(), worker.clone());
+                tunnels.spawn(async move { serve(&net, &worker, stream.compat(), from).await });
             }
         }
     }
@@ -371,12 +403,13 @@ async fn accept_directly(
     direct: Direct,
     asking: mpsc::Receiver<Inbound>,
     knocks: mpsc::Receiver<TcpStream>,
+    net: Net,
     worker: Worker,
     stop: CancellationToken,
 ) -> &'static str {
-    let serve = move |line, from| {
-        let worker = worker.clone();
-        async move { drop(worker.serve(line, from).await) }
+    let serve = move |line: Line, from| {
+        let (net, worker) = (net.clone(), worker.clone());
+        async move { serve(&net, &worker, line, from).await }
     };
     if let Err(error) = direct.serve(knocks, asking, serve, stop.clone()).await {
         tracing::warn!(%error, "no direct connections are taken");
@@ -384,6 +417,17 @@ async fn accept_directly(
     // The network may end first when the node stops; nothing arrives any more then.
     stop.cancelled().await;
     "direct tunnels"
+}
+
+/// One tunnel. Where nodes have roles, only fronts may open one.
+async fn serve(net: &Net, worker: &Worker, line: impl Into<Line>, from: NodeId) {
+    // How it ended is the worker's to log and count.
+    if net.may_serve(&from) {
+        let _ = worker.serve(line, from).await;
+    } else {
+        tracing::debug!(from = from.short(), "tunnel of a node without the role serve");
+        let _ = worker.turn_away(line, Refusal::NotAllowed).await;
+    }
 }
 
 fn panic_of(error: JoinError) -> String {

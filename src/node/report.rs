@@ -13,7 +13,7 @@ use crate::{
     api::{self, Source},
     balance::EndpointStatus,
     gossip::Account,
-    ledger::{Counters, Entry, NodeId, Service, UnverifiedDecree, View},
+    ledger::{Counters, Credential, Entry, NodeId, Service, UnverifiedDecree, View},
     net::{self, Peers},
 };
 
@@ -62,6 +62,7 @@ impl Source for Shared {
                 quarantined_because: entry.quarantined.then(|| QUARANTINED.to_owned()),
                 addresses: statement.addresses.clone(),
                 services: statement.services.iter().map(|service| service.name.clone()).collect(),
+                invitation: entry.record.credential.as_ref().map(|credential| invited(credential, &view)),
             }
         });
         let counters = self.gossip.account().borrow().counters;
@@ -79,16 +80,14 @@ impl Source for Shared {
         let member = |(node, entry): (&NodeId, &Entry)| api::Member {
             node: node.to_string(),
             name: entry.record.statement.name.clone(),
-            // TODO: the serial of the credential in the record.
-            invitation: None,
+            invitation: entry.record.credential.as_ref().map(|credential| credential.invitation().serial.to_string()),
         };
         api::Issued {
             network: self.network.clone(),
             network_id: api::hex(&self.network_id.0),
             issuer: self.issuer.map(|issuer| api::hex(issuer.as_bytes())),
             node: self.net.node().to_string(),
-            // TODO: the decree that the ledger holds.
-            decree: None,
+            decree: self.gossip.edicts().borrow().as_ref().map(|edict| api::InForce::of(&edict.decree)),
             members: view.nodes.iter().map(member).collect(),
         }
     }
@@ -100,9 +99,15 @@ impl Source for Shared {
             if decree.decree().network != self.network_id {
                 return Err(api::Declined::Elsewhere);
             }
-            let _decree = decree.verify(&issuer).map_err(|_| api::Declined::Forged)?;
-            // TODO: hand it to the ledger, which says whether a later one is in force.
-            Err(api::Declined::Unavailable)
+            let verified = decree.clone().verify(&issuer).map_err(|_| api::Declined::Forged)?;
+            self.gossip.decree(decree).await;
+            let edicts = self.gossip.edicts();
+            let in_force = edicts.borrow().as_ref().map(|edict| edict.decree.rank());
+            match in_force {
+                Some(rank) if rank == verified.rank() => Ok(verified.decree().number),
+                Some((number, _)) => Err(api::Declined::Outdated { number }),
+                None => Err(api::Declined::Unavailable),
+            }
         })
     }
 }
@@ -121,7 +126,7 @@ fn barred(shared: &Shared, view: &View) -> Vec<api::Barred> {
         reason: reason.to_owned(),
         remaining_s,
         offences: offences(node, &account),
-        expulsions: account.conduct.get(node).map_or(0, |sheet| sheet.expulsions),
+        expulsions: account.expulsions.get(node).copied().unwrap_or(0),
     };
     let barred = refused.barred.iter().filter(|(_, bar)| now < bar.until);
     let barred = barred.map(|(node, bar)| describe(node, &bar.why, Some((bar.until - now).as_secs() + 1)));
@@ -133,8 +138,8 @@ fn name_of(node: &NodeId, view: &View) -> Option<String> {
 }
 
 fn offences(node: &NodeId, account: &Account) -> BTreeMap<String, u64> {
-    let sheet = account.conduct.get(node).into_iter();
-    sheet.flat_map(|sheet| &sheet.offences).map(|(offence, count)| (offence.to_string(), *count)).collect()
+    let counts = account.offences.get(node).into_iter().flatten();
+    counts.map(|(offence, count)| (offence.to_string(), *count)).collect()
 }
 
 fn traffic_of(traffic: net::Traffic) -> api::Traffic {
@@ -158,6 +163,12 @@ fn refusals(counters: &Counters) -> Vec<api::Refusal> {
         ("date", "first seen, and dated too far from now", counters.refused_date),
         ("sequence", "its number is too high", counters.refused_sequence),
         ("full", "the ledger is full", counters.refused_full),
+        ("unfounded", "a lease of a record that is not held", counters.refused_unfounded),
+        ("credential", "without a credential of the network's issuer", counters.refused_credential),
+        ("role", "it offers more than its credential grants", counters.refused_role),
+        ("banned", "the issuer banned the owner", counters.refused_banned),
+        ("revoked", "the issuer revoked the owner's invitation", counters.refused_revoked),
+        ("expired", "the owner's credential has expired", counters.refused_expired),
         ("rate", "the peer passes on too much", counters.dropped_sender),
         ("invalid", "malformed, forged, or of another network", counters.gossip_rejected),
         ("sessions", "too many syncs at once, or a second one with a peer", counters.sessions_declined),
@@ -176,6 +187,7 @@ fn counters_of(counters: &Counters) -> BTreeMap<String, u64> {
         ("gossip_ignored", counters.gossip_ignored),
         ("published", counters.published),
         ("renewed", counters.renewed),
+        ("decrees", counters.decrees),
         ("echoes", counters.echoes),
         ("quarantined", counters.quarantined),
         ("sessions_opened", counters.sessions_opened),
@@ -184,6 +196,7 @@ fn counters_of(counters: &Counters) -> BTreeMap<String, u64> {
         ("synced", counters.synced),
         ("retold", counters.retold),
         ("offences", counters.offences),
+        ("expelled", counters.expelled),
     ];
     all.map(|(name, count)| (name.to_owned(), count)).into()
 }
@@ -200,6 +213,19 @@ fn peer_of(node: NodeId, peer: &net::Peer, view: &View, account: &Account, share
         responsive: peer.responsive,
         clock_ahead_s: peer.clock_ahead_ms as f64 / 1000.0,
         offences: offences(&node, account),
+    }
+}
+
+fn invited(credential: &Credential, view: &View) -> api::Invited {
+    let invitation = credential.invitation();
+    let with_it = view.nodes.values().filter_map(|entry| entry.record.credential.as_ref());
+    let holders = with_it.filter(|other| other.invitation().serial == invitation.serial).count();
+    api::Invited {
+        serial: invitation.serial.to_string(),
+        may: invitation.in_words(),
+        expires_unix_s: invitation.expires_unix_s,
+        once: invitation.once,
+        used_twice: invitation.once && holders > 1,
     }
 }
 

@@ -45,11 +45,15 @@ impl Worker {
         let line = line.into();
         let shared = Arc::clone(&self.shared);
         let Ok(room) = Arc::clone(&shared.room).try_acquire_owned() else {
-            // Before the header is read: a flood of tunnels costs a few bytes each.
-            let told = timeout(VERDICT_LIMIT, refuse(line, Refusal::Full)).await;
-            return told_or_abandoned(Refusal::Full, told.unwrap_or_else(|_| Err(late("the verdict"))));
+            return self.turn_away(line, Refusal::Full).await;
         };
         self.shared.tunnels.track_future(shared.serve(room, line, from)).await
+    }
+
+    /// Declines a tunnel before its header is read: a flood of them costs a few bytes each.
+    pub async fn turn_away(&self, line: impl Into<Line>, why: Refusal) -> Served {
+        let told = timeout(VERDICT_LIMIT, refuse(line.into(), why)).await;
+        told_or_abandoned(why, told.unwrap_or_else(|_| Err(late("the verdict"))))
     }
 
     /// Opens a tunnel from this node's own front: the same checks, the same verdict, the same counting, over memory. The

@@ -11,6 +11,14 @@
 // A measurement reads the clock, wants an unordered set where the measured crates have one, and stops at the first fault.
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, clippy::expect_used, clippy::panic, missing_docs)]
 
+// What is private to the ledger is compiled anew here.
+#[path = "../../ledger/src/dice.rs"]
+#[allow(dead_code, reason = "the ledger uses more of it")]
+mod dice;
+#[path = "../../ledger/src/sketch.rs"]
+#[allow(dead_code, reason = "the ledger uses more of it")]
+mod sketch;
+
 use std::{
     collections::BTreeSet,
     io::{self, Write, stdout},
@@ -18,20 +26,17 @@ use std::{
 };
 
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
+use sketch::{ELEMENT, Peeler, SYMBOL, Sketch};
 
 /// Owners, and how many of them differ; 41 of 1000 and 170 of 10 000 are what an interval of leases leaves apart.
 const SIZES: [usize; 4] = [10, 100, 1000, 10_000];
 const DIFFERENCES: [usize; 6] = [0, 1, 10, 41, 170, 1000];
 /// Each cell is the mean of so many pairs of sets, and its time the least of them.
 const PAIRS: u64 = 5;
-/// Bytes of an element: prefix of the owner, tag of the record, number.
-const ELEMENT: usize = 20;
-/// Bytes of a symbol on the wire: an element, a check of 8 bytes and a count of 2.
-const SYMBOL: usize = ELEMENT + 8 + 2;
-/// A dialler asks for so many symbols first, and each time for as many as it has.
-const BLOCK: usize = 32;
-/// What asks for more symbols.
-const MORE: usize = 3;
+/// Symbols asked for first by who does not know how many are usual; then half as many as there are.
+const FIRST: usize = 8;
+/// What asks for symbols or for the digest: its kind, a salt, two numbers, and its length before it.
+const ASK: usize = 17;
 /// Seconds between two records of one owner.
 const RENEWAL: u64 = 120;
 
@@ -45,6 +50,7 @@ struct Element {
 
 /// Two sides, each sorted.
 struct Pair {
+    differing: usize,
     dialler: Vec<Element>,
     responder: Vec<Element>,
 }
@@ -59,11 +65,12 @@ struct Cost {
 
 type Method = fn(&Pair) -> Cost;
 
-const METHODS: [(&str, Method); 4] = [
+const METHODS: [(&str, Method); 5] = [
     ("digest", digest),
     ("negentropy, by id", |pair| negentropy(pair, |_| 0)),
     ("negentropy, by time", |pair| negentropy(pair, |element| element.issued)),
-    ("symbols", symbols),
+    ("sketch, at first", |pair| sketch(pair, FIRST)),
+    ("sketch, as usual", |pair| sketch(pair, usual(pair.differing))),
 ];
 
 fn main() -> io::Result<()> {
@@ -128,7 +135,7 @@ impl Pair {
         }
         dialler.sort_unstable();
         responder.sort_unstable();
-        Self { dialler, responder }
+        Self { differing, dialler, responder }
     }
 
     fn difference(&self) -> BTreeSet<[u8; ELEMENT]> {
@@ -180,7 +187,7 @@ fn digest(pair: &Pair) -> Cost {
             (_, None) => break,
         }
     }
-    Cost { bytes: said.len() + MORE, round_trips: 1, found }
+    Cost { bytes: said.len() + ASK, round_trips: 1, found }
 }
 
 /// Fingerprints of ranges, sixteen of each range that differs; its ids have 32 bytes.
@@ -210,38 +217,23 @@ fn negentropy(pair: &Pair, at: fn(&Element) -> u64) -> Cost {
     Cost { bytes, round_trips, found: have.iter().chain(&need).map(element).collect() }
 }
 
-impl do_riblt::Symbol<ELEMENT> for Element {
-    fn to_bytes(&self) -> [u8; ELEMENT] {
-        self.bytes
-    }
-
-    fn from_bytes(bytes: &[u8; ELEMENT]) -> Self {
-        Self { bytes: *bytes, issued: 0 }
-    }
+/// Symbols that a difference of so many owners takes, by and large.
+fn usual(differing: usize) -> usize {
+    (differing * 29 / 10).max(FIRST)
 }
 
-/// Rateless symbols. The rest of the last block is sent although it is not needed. The crate can't tell that two sets are
-/// equal.
-fn symbols(pair: &Pair) -> Cost {
-    let mut found = BTreeSet::new();
-    if pair.dialler == pair.responder {
-        return Cost { bytes: 0, round_trips: 0, found };
-    }
-    let mut theirs = do_riblt::Encoder::new(pair.responder.iter().copied());
-    let mut ours = do_riblt::Decoder::new(pair.dialler.iter().copied());
-    let (mut heard, mut asked, mut round_trips) = (0, BLOCK, 1);
+/// Rateless symbols, as the ledger asks for them.
+fn sketch(pair: &Pair, first: usize) -> Cost {
+    let bytes = |side: &[Element]| side.iter().map(|element| element.bytes).collect::<Vec<_>>();
+    let mut theirs = Sketch::new(bytes(&pair.responder), 7);
+    let mut ours = Peeler::new(bytes(&pair.dialler), 7);
+    let (mut round_trips, mut count) = (0, first);
     loop {
-        let (done, peeled) = ours.next_symbol(theirs.next_symbol());
-        if done {
-            return Cost { bytes: asked * SYMBOL + round_trips * MORE, round_trips, found };
+        round_trips += 1;
+        if let Some(difference) = ours.take(&theirs.next(count)).expect("symbols of a set") {
+            let found = difference.here.into_iter().chain(difference.there).collect();
+            return Cost { bytes: ours.taken() * SYMBOL + round_trips * ASK, round_trips, found };
         }
-        heard += 1;
-        if heard > asked {
-            asked *= 2;
-            round_trips += 1;
-        }
-        found.extend(peeled.into_iter().map(|peeled| match peeled {
-            do_riblt::Peeled::MissingLocal(element) | do_riblt::Peeled::MissingRemote(element) => element.bytes,
-        }));
+        count = ours.taken().div_ceil(2);
     }
 }

@@ -159,6 +159,7 @@ async fn a_port_in_use_is_refused_in_plain_words() {
         config,
         &Identity::generate().unwrap(),
         Arc::new(Token::mint(&Mint::default()).unwrap()),
+        None,
         tokio_util::sync::CancellationToken::new(),
     )
     .await;

@@ -1,31 +1,44 @@
 //! Whole nodes agree on who offers what.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use p2p_fed::{
     ledger::View,
     net,
-    node::{Config, Node},
+    node::{Config, Front, Node},
     token::Token,
     worker::Export,
 };
 use tokio::net::TcpListener;
 
 use crate::{
-    network::{quiet, token},
+    network::{Member, quiet, token},
     soon,
 };
 
-struct Host {
+pub(crate) struct Host {
     folder: tempfile::TempDir,
 }
 
 impl Host {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    async fn start(&self, token: &Arc<Token>, net: net::Config, exports: Vec<Export>) -> Node {
+    pub(crate) async fn start(&self, token: &Arc<Token>, net: net::Config, exports: Vec<Export>) -> Node {
+        self.start_with(token, net, exports, Vec::new()).await
+    }
+
+    pub(crate) async fn start_with(
+        &self,
+        token: &Arc<Token>,
+        net: net::Config,
+        exports: Vec<Export>,
+        fronts: Vec<Front>,
+    ) -> Node {
         let config = Config {
             name: None,
             state_dir: Some(self.folder.path().join("state")),
@@ -33,13 +46,13 @@ impl Host {
             identity: None,
             net,
             exports,
-            fronts: Vec::new(),
+            fronts,
         };
         Node::start(config, Token::clone(token)).await.unwrap()
     }
 }
 
-async fn sees(node: &Node, what: &str, holds: impl Fn(&View) -> bool) {
+pub(crate) async fn sees(node: &Node, what: &str, holds: impl Fn(&View) -> bool) {
     let mut views = node.views();
     soon(what, views.wait_for(|view| holds(view))).await.unwrap();
 }
@@ -110,4 +123,42 @@ async fn a_restarted_node_is_believed_although_its_disk_was_lost() {
     };
     assert_eq!(again.id(), id);
     sees(&one, "a newer record", |view| view.nodes[&id].record.seq > before).await;
+}
+
+#[tokio::test]
+async fn a_member_that_lies_is_expelled_and_shown_with_what_it_did() {
+    let (host, token) = (Host::new(), token());
+    let node = host.start(&token, quiet(vec![]), vec![]).await;
+    let liar = Member::join(&token, quiet(node.addresses())).await;
+    liar.meets(node.id()).await;
+    let lying = async {
+        let mut again = tokio::time::interval(Duration::from_millis(20));
+        for n in 0_u32.. {
+            // A record, but for its form.
+            liar.net.publish([&[1], &n.to_be_bytes()[..]].concat()).await;
+            again.tick().await;
+            if !liar.net.peers().borrow().connected.contains_key(&node.id()) {
+                break;
+            }
+        }
+    };
+    soon("the expulsion", lying).await;
+    let shown = async {
+        let mut again = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            again.tick().await;
+            if let Some(barred) = node.peers().barred.pop()
+                && barred.expulsions > 0
+            {
+                return barred;
+            }
+        }
+    };
+    let barred = soon("the account of it", shown).await;
+    assert_eq!((barred.id, barred.reason.as_str(), barred.expulsions), (liar.id.to_string(), "malformed", 1));
+    assert!((500..=600).contains(&barred.remaining_s.unwrap()), "{:?}", barred.remaining_s);
+    assert!(barred.offences["malformed"] >= 5, "{:?}", barred.offences);
+    let ledger = node.ledger();
+    assert!(ledger.refusals.iter().any(|refusal| refusal.reason == "invalid" && refusal.count >= 5));
+    assert!(ledger.traffic.gossip_received.messages >= 5 && ledger.traffic.tcp_received_bytes > 0);
 }

@@ -12,9 +12,12 @@
 
 mod direct;
 mod expulsion;
+mod issuer;
 mod join;
 mod ledger;
+mod neighbours;
 mod network;
+mod restart;
 mod streams;
 mod tunnel;
 mod windows;

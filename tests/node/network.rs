@@ -1,19 +1,26 @@
 //! A network to test in: a token, and members and others that join it.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use futures::StreamExt;
 use libp2p::{
     Multiaddr, Swarm, SwarmBuilder, identify, kad, multiaddr::Protocol, swarm::NetworkBehaviour, swarm::SwarmEvent,
 };
 use p2p_fed::{
-    identity::Identity,
-    ledger::NodeId,
-    net::{self, Arrivals, Config, Dht, Net},
+    identity::{Identity, StateDir},
+    ledger::{self, NodeId, Record, Service, SignedRecord, Statement},
+    net::{self, Arrivals, Config, Dht, Guests, Net},
     token::{Mint, Token},
+    tunnel::{self, Class, Header, OpenError, Refusal, TraceId},
 };
 use tokio::task::JoinHandle;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::{
+    compat::FuturesAsyncReadCompatExt,
+    sync::{CancellationToken, DropGuard},
+};
 
 use crate::soon;
 
@@ -48,7 +55,7 @@ impl Member {
 
     pub(crate) async fn join_as(identity: &Identity, token: &Arc<Token>, config: Config) -> Self {
         let cancel = CancellationToken::new();
-        let (net, arrivals, task) = Net::bind(config, identity, Arc::clone(token), cancel.clone()).await.unwrap();
+        let (net, arrivals, task) = Net::bind(config, identity, Arc::clone(token), None, cancel.clone()).await.unwrap();
         let task = tokio::spawn(task);
         Self { net, arrivals, id: identity.node_id(), task, stop: cancel.drop_guard() }
     }
@@ -131,4 +138,70 @@ pub(crate) fn stranger() -> Swarm<Served> {
         })
         .unwrap()
         .build()
+}
+
+/// A guest of a network with an issuer, up to and without the ledger: it does what it likes.
+pub(crate) struct Guesting {
+    member: Member,
+    identity: Identity,
+    token: Arc<Token>,
+}
+
+impl Guesting {
+    pub(crate) async fn join(token: &Token, config: Config) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = p2p_fed::identity::RuntimeDir::at(&folder.path().join("run")).unwrap();
+        let state =
+            StateDir::claim(&folder.path().join("state"), &runtime, &token.short_id(), &"liar".parse().unwrap(), false)
+                .unwrap();
+        let identity = Identity::generate().unwrap();
+        let credential = token.invite().unwrap().bind(identity.node_id());
+        let guests = Guests::new(token.issuer().unwrap(), token.network_id(), &credential, state.load_spent());
+        let cancel = CancellationToken::new();
+        let token = Arc::new(token.clone());
+        let bound = Net::bind(config, &identity, Arc::clone(&token), Some(guests), cancel.clone()).await;
+        let (net, arrivals, task) = bound.unwrap();
+        let task = tokio::spawn(task);
+        let member = Member { net, arrivals, id: identity.node_id(), task, stop: cancel.drop_guard() };
+        Self { member, identity, token }
+    }
+
+    pub(crate) async fn meets(&self, other: NodeId) {
+        self.member.meets(other).await;
+    }
+
+    /// Tells that it offers a service, whatever its invitation says.
+    pub(crate) async fn claims(&self, service: &str) {
+        let service = Service {
+            name: service.to_owned(),
+            protocol: ledger::Protocol::Tcp,
+            weight: 255,
+            slots: 0,
+            labels: Default::default(),
+        };
+        let issued_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        let record = Record {
+            network: self.token.network_id(),
+            generation: self.token.generation(),
+            owner: self.member.id,
+            seq: issued_ms,
+            issued_ms,
+            ttl: Duration::from_secs(420),
+            statement: Statement { name: "liar".into(), services: vec![service], ..Statement::default() },
+            credential: Some(self.token.invite().unwrap().bind(self.member.id)),
+        };
+        let signed = SignedRecord::sign(record, &self.identity.signing_key()).unwrap();
+        self.member.net.publish([&[1], signed.bytes()].concat()).await;
+    }
+
+    /// Asks for a tunnel. Why it does not get one.
+    pub(crate) async fn ask(&self, worker: NodeId, service: &str) -> Option<Refusal> {
+        let stream = self.member.net.streams().open(net::peer_of(&worker).unwrap(), net::TUNNEL).await.unwrap();
+        let header = Header { service: service.to_owned(), class: Class::Tcp, trace: TraceId::random(), client: None };
+        match tunnel::open(stream.compat(), &header).await {
+            Ok(_) => None,
+            Err(OpenError::Refused(reason)) => Some(reason),
+            Err(error) => panic!("{error}"),
+        }
+    }
 }

@@ -52,7 +52,7 @@
 //! Every path is warmed up before the first round. **Any error of p2p-fed fails the run**: a fast path that loses requests
 //! is none. Errors of others are told. The *bars* say what p2p-fed is meant to reach; they fail nothing.
 //!
-//! `scale` is another run, of p2p-fed alone ([`scale`]).
+//! `scale` and `fleet` are other runs, of p2p-fed alone ([`scale`], [`fleet`]).
 //!
 //! Not measured: links that lose or delay.
 
@@ -64,6 +64,7 @@ mod crowd;
 mod exchange;
 mod figure;
 mod first_byte;
+mod fleet;
 mod half_close;
 mod herd;
 mod lab;
@@ -85,6 +86,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use comparison::Comparison;
+use fleet::Fleet;
 use lab::Transport;
 use scale::Scale;
 use tokio::signal::unix::{SignalKind, signal};
@@ -115,6 +117,8 @@ struct Common {
 enum Role {
     /// Many idle tunnels, and many new connections for a long time
     Scale(Scale),
+    /// What the ledger costs many nodes, and how fast news is everywhere
+    Fleet(Fleet),
     #[command(hide = true)]
     Backend {
         #[arg(default_value_t = 1)]
@@ -139,6 +143,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             Some(Role::Backend { tcp_ports }) => backend::run(tcp_ports).await.map(|()| true),
             Some(Role::Relay { to }) => relay::run(&to).await.map(|()| true),
             Some(Role::Scale(scale)) => Box::pin(scale.run(&common)).await,
+            Some(Role::Fleet(fleet)) => Box::pin(fleet.run(&common)).await,
             None => Box::pin(comparison.run(&common)).await,
         }
     };

@@ -88,7 +88,7 @@ impl Rotate {
 
         let next = token.uninvited().with_generation(generation, secret).map_err(Failure::run)?;
         let decree = draft.enact().await?;
-        tracing::info!(generation, members, ?grace, decree, "token rotated");
+        tracing::info!(generation, members, grace_s = grace.as_secs(), decree, "token rotated");
         output::print(&next.to_text())
     }
 }

@@ -19,6 +19,7 @@ mod failover;
 mod fleet;
 mod halves;
 mod host;
+mod issuing;
 mod joining;
 mod large_bodies;
 mod load;

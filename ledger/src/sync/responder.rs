@@ -11,12 +11,17 @@ use crate::{
 };
 
 /// What it remembers: that it was greeted, the ledger as it was when symbols were first asked for, so that they are all
-/// of one set, and the question that is to be answered.
+/// of one set, where the last page began, and the question that is to be answered.
+///
+/// Symbols and pages are asked for from the start once in a session, so that small questions don't make it look at the
+/// whole ledger over and over.
 #[derive(Debug, Default)]
 pub(super) struct Responder {
     /// Owners that the other side said it has; none before its greeting.
     theirs: Option<u32>,
     sketch: Option<(u64, Sketch)>,
+    /// After whom the last page was asked for; at the first one, after nobody.
+    turned: Option<Option<NodeId>>,
     question: Option<Question>,
 }
 
@@ -64,7 +69,7 @@ impl Responder {
                 if from + count > SYMBOLS_IN_ALL {
                     return Err(Offence::Excess);
                 }
-                if from == 0 {
+                if from == 0 && self.sketch.is_none() {
                     self.sketch = Some((salt, replica.sketch(salt)));
                 }
                 match &mut self.sketch {
@@ -78,6 +83,9 @@ impl Responder {
                 Frame::Records(records)
             }
             Question::Turn { after } => {
+                if self.turned.replace(after).is_some_and(|before| after <= before) {
+                    return Err(Offence::OutOfTurn);
+                }
                 let (until, records) = replica.page(after);
                 Frame::Page { until, records }
             }

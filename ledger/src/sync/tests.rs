@@ -268,6 +268,29 @@ fn symbols_are_asked_for_in_order_and_not_without_end() {
 }
 
 #[test]
+fn small_questions_do_not_make_it_look_at_everything_again() {
+    let mut replica = replica((0..9).map(|n| signed(n, 1, "a")));
+    let greeted = || {
+        let mut responder = Session::accept(NOW.mono, peer());
+        hand(&mut responder, &hello(), &mut self::replica([])).unwrap();
+        responder
+    };
+    let ask = Frame::Ask { salt: 5, from: 0, count: 8 }.encode();
+    let mut responder = greeted();
+    assert!(hand(&mut responder, &ask, &mut replica).is_ok());
+    assert_eq!(hand(&mut responder, &ask, &mut replica), Err(Offence::OutOfTurn));
+
+    let mut responder = greeted();
+    let mut turn = |after| hand(&mut responder, &Frame::Turn { after }.encode(), &mut replica).map(drop);
+    let owner = |n| Some(NodeId::from_bytes([n; 32]));
+    assert_eq!([turn(None), turn(owner(1)), turn(owner(2))], [Ok(()); 3]);
+    assert_eq!(turn(owner(2)), Err(Offence::OutOfTurn));
+    let mut responder = greeted();
+    let mut turn = |after| hand(&mut responder, &Frame::Turn { after }.encode(), &mut replica).map(drop);
+    assert_eq!([turn(None), turn(None)], [Ok(()), Err(Offence::OutOfTurn)]);
+}
+
+#[test]
 fn symbols_that_never_end_lead_to_pages_and_those_to_an_end() {
     let mut replica = replica([]);
     let mut session = dialler_after_hello(&mut replica);

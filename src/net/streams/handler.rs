@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
 use super::{
-    Inbound, Open, Stream, Streams, Wanted,
+    Inbound, Open, SYNC, Stream, Streams, Wanted,
     room::{PLACES, Place},
 };
 
@@ -41,6 +41,8 @@ pub(in crate::net) struct Handler {
     opening: mpsc::Receiver<Open>,
     /// The peer's streams on this connection.
     inbound: Arc<AtomicUsize>,
+    /// It is known that the peer has a use for it.
+    was_used: bool,
     streams: Streams,
 }
 
@@ -54,7 +56,7 @@ impl Handler {
     ) -> Self {
         let offered = Offer(accept.iter().map(|(protocol, _)| protocol.clone()).collect());
         let accept = accept.iter().map(|(_, sender)| (sender.clone(), VecDeque::new())).collect();
-        Self { peer, offered, accept, opening, inbound, streams }
+        Self { peer, offered, accept, opening, inbound, was_used: false, streams }
     }
 
     /// Takes a stream that the peer opened, or resets it where the peer has too many.
@@ -66,6 +68,10 @@ impl Handler {
         };
         // The swarm polls the handler right after, which moves the stream on.
         waiting.push_back(Stream::new(bytes, Place::take(&self.inbound, None)));
+        if !self.was_used && self.offered.0.get(index) != Some(&SYNC) {
+            self.was_used = true;
+            self.streams.is_used_by(&self.peer);
+        }
         if open >= PLACES / 2 {
             self.streams.look_after(self.peer);
         }

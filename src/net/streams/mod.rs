@@ -32,7 +32,7 @@ pub use stream::Stream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::PollSender;
 
-use super::admission::Admission;
+use super::{SYNC, admission::Admission};
 
 /// Accepted streams that wait for their acceptor, per protocol, over all connections.
 const ACCEPT_QUEUE: usize = 1024;
@@ -106,7 +106,7 @@ impl Streams {
     /// and may drop it at any time.
     pub async fn open(&self, peer: PeerId, protocol: StreamProtocol) -> io::Result<Stream> {
         loop {
-            let (connection, place) = self.place(peer).await?;
+            let (connection, place) = self.place(peer, &protocol).await?;
             let (reply, answer) = oneshot::channel();
             let open = Open { protocol: protocol.clone(), wanted: Wanted { reply, place } };
             if connection.send(open).await.is_ok()
@@ -123,11 +123,14 @@ impl Streams {
         self.counters.overflowed.load(Ordering::Relaxed)
     }
 
-    async fn place(&self, peer: PeerId) -> io::Result<(mpsc::Sender<Open>, Place)> {
+    async fn place(&self, peer: PeerId, protocol: &StreamProtocol) -> io::Result<(mpsc::Sender<Open>, Place)> {
         let not_connected = || io::Error::new(io::ErrorKind::NotConnected, "not connected");
         loop {
             let taken = {
                 let (mut room, now) = (self.rooms.get_mut(&peer).ok_or_else(not_connected)?, Instant::now());
+                if *protocol != SYNC {
+                    room.use_it();
+                }
                 let taken = room.take(now);
                 if room.wants(now).is_some() {
                     self.short.raise();
@@ -143,6 +146,18 @@ impl Streams {
                 }
                 Taken::NotConnected => return Err(not_connected()),
             }
+        }
+    }
+
+    /// Nobody has a use for the connections to `peer` but the ledger, as far as this end can know.
+    pub(super) fn is_unused(&self, peer: &PeerId) -> bool {
+        self.rooms.get(peer).is_some_and(|room| room.is_unused())
+    }
+
+    /// The peer opened a stream other than for a sync.
+    fn is_used_by(&self, peer: &PeerId) {
+        if let Some(mut room) = self.rooms.get_mut(peer) {
+            room.use_it();
         }
     }
 

@@ -46,6 +46,8 @@ pub(super) struct Room {
     /// In the order they were made.
     connections: Vec<Connection>,
     growth: Growth,
+    /// A stream other than for a sync was opened, by either end.
+    was_used: bool,
     /// Told once for each place given back, and all who wait when a connection came or went.
     changed: Arc<Notify>,
 }
@@ -117,6 +119,16 @@ impl Room {
         self.connections.retain(|connection| connection.id != id);
         self.changed.notify_waiters();
         self.connections.is_empty()
+    }
+
+    /// A stream other than for a sync is opened: one end has use for the other.
+    pub(super) fn use_it(&mut self) {
+        self.was_used = true;
+    }
+
+    /// Neither end has, or had, a use for the other, and no stream is open.
+    pub(super) fn is_unused(&self) -> bool {
+        !self.was_used && self.connections.iter().all(|connection| connection.used() == 0)
     }
 
     /// A place on the connection with the most room.
@@ -335,6 +347,22 @@ mod tests {
         lab.room.dialling(id(5));
         lab.room.remove(id(4), now);
         assert!(lab.room.dialled(id(5)), "the end of another one is not its end");
+    }
+
+    #[test]
+    fn a_peer_is_unused_while_no_stream_is_open_and_none_but_for_syncs_was() {
+        let (mut lab, now) = (Lab::default(), Instant::now());
+        let inbound = lab.connect(1, true, false);
+        assert!(lab.room.is_unused());
+        let theirs = Place::take(&inbound, None);
+        assert!(!lab.room.is_unused());
+        drop(theirs);
+        let Taken::Place(_, ours) = lab.room.take(now) else { panic!("there is room") };
+        assert!(!lab.room.is_unused());
+        drop(ours);
+        assert!(lab.room.is_unused());
+        lab.room.use_it();
+        assert!(!lab.room.is_unused(), "it may be used again");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use anyhow::Context;
 pub(crate) use chain::{Chain, Entry};
 pub(crate) use nodes::{Nodes, Transport};
 pub(crate) use p2p_fed::P2pFed;
-pub(crate) use process::{Process, role};
+pub(crate) use process::{Process, START, role};
 use tempfile::TempDir;
 pub(crate) use usage::{cpu_seconds, resident};
 

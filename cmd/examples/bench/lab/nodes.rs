@@ -1,12 +1,14 @@
 //! p2p-fed's nodes: how workers and fronts of one network are started.
 
 use std::{
+    borrow::Cow,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, ensure};
 use clap::ValueEnum;
+use p2p_fed::api::Client;
 use serde::Deserialize;
 use tokio::process::Command;
 
@@ -58,17 +60,32 @@ impl Nodes {
     /// Offers `exports`; returns an address to join by.
     pub(crate) async fn worker(
         &self,
-        name: &'static str,
+        name: impl Into<Cow<'static, str>>,
         exports: &[String],
         peer: Option<&str>,
     ) -> anyhow::Result<(Process, String)> {
-        let mut command = self.command("expose", name);
+        let name = name.into();
+        let mut command = self.command("expose", &name);
         if let Some(peer) = peer {
             command.args(["--peer", peer]);
         }
         let (process, ready) = Process::announced::<Ready>(name, command.args(exports), &self.folder).await?;
         let address = ready.addresses.into_iter().next().context("expose has no address")?;
         Ok((process, address))
+    }
+
+    /// Does what its configuration says; returns an address to join by.
+    pub(crate) async fn configured(&self, name: &'static str, config: &Path) -> anyhow::Result<(Process, String)> {
+        let mut command = self.command("run", name);
+        command.arg("--config").arg(config);
+        let (process, ready) = Process::announced::<Ready>(name, &mut command, &self.folder).await?;
+        let address = ready.addresses.into_iter().next().context("the node has no address")?;
+        Ok((process, address))
+    }
+
+    /// Asks a node what it knows.
+    pub(crate) fn client(&self, name: &str) -> Client {
+        Client::at(self.folder.join("p2p-fed").join(format!("{name}.sock")))
     }
 
     /// Balances services, given as `NAME@ADDRESS:PORT`, in a mode; returns, when each has a worker, where clients connect.

@@ -1,6 +1,7 @@
 //! A process that a run needs.
 
 use std::{
+    borrow::Cow,
     fs::File,
     path::{Path, PathBuf},
     process::Stdio,
@@ -30,7 +31,7 @@ const TAIL: usize = 1000;
 /// A child. Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
-    name: &'static str,
+    name: Cow<'static, str>,
     child: Child,
     pid: Pid,
     log: PathBuf,
@@ -40,7 +41,12 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts a program that says nothing when it is ready. What it prints is kept in `folder`.
-    pub(crate) fn spawn(name: &'static str, command: &mut Command, folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn spawn(
+        name: impl Into<Cow<'static, str>>,
+        command: &mut Command,
+        folder: &Path,
+    ) -> anyhow::Result<Self> {
+        let name = name.into();
         let log = folder.join(format!("{name}.log"));
         let file = File::options().create(true).append(true).open(&log)?;
         command.stdout(file.try_clone()?).stderr(file);
@@ -49,13 +55,14 @@ impl Process {
 
     /// Starts a program whose first line says in JSON that, and where, it is ready.
     pub(crate) async fn announced<T: DeserializeOwned>(
-        name: &'static str,
+        name: impl Into<Cow<'static, str>>,
         command: &mut Command,
         folder: &Path,
     ) -> anyhow::Result<(Self, T)> {
+        let name = name.into();
         let log = folder.join(format!("{name}.log"));
         command.stdout(Stdio::piped()).stderr(File::options().create(true).append(true).open(&log)?);
-        let mut process = Self::start(name, command, log)?;
+        let mut process = Self::start(name.clone(), command, log)?;
         let mut stdout = BufReader::new(process.child.stdout.take().context("no pipe")?);
         let mut line = String::new();
         match tokio::time::timeout(START, stdout.read_line(&mut line)).await {
@@ -70,7 +77,7 @@ impl Process {
         Ok((process, said))
     }
 
-    fn start(name: &'static str, command: &mut Command, log: PathBuf) -> anyhow::Result<Self> {
+    fn start(name: Cow<'static, str>, command: &mut Command, log: PathBuf) -> anyhow::Result<Self> {
         // Roles of this program end with their standard input.
         let child = command.stdin(Stdio::piped()).kill_on_drop(true).spawn();
         let child = child.with_context(|| format!("cannot start {name}"))?;
