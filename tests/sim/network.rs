@@ -1,6 +1,6 @@
 //! The network between the nodes: who is linked, what is cut, what is on its way.
 //!
-//! Nodes keep to a bounded number of neighbours, picked at random; in small networks all are linked. Gossip runs along a
+//! Nodes pick some neighbours at random, and are picked by others; in small networks all are linked. Gossip runs along a
 //! **mesh** of some of the links, as gossipsub does. It may be lost, doubled, late and out of order. A stream keeps
 //! its order and loses nothing; while its link is cut it waits. A link whose ends don't hear each other goes down after
 //! ten seconds, at once when an end dies, and up again when its ends try again: the longer it was down, the longer they
@@ -18,16 +18,13 @@ use crate::{
     scenario::{ms, s},
 };
 
-/// Neighbours that a node ends up with on average, where a scenario says nothing else.
-pub(crate) const DEGREE: usize = 12;
-/// No node has more than this many thirds of that.
-const DEGREE_THIRDS: usize = 4;
+/// Neighbours that a node ends up with on average, where a scenario says nothing else: eight that it picks itself, as
+/// `net` does, and as many that pick it.
+pub(crate) const DEGREE: usize = 16;
 /// Links in the mesh that a node tops up to, when they get fewer than the second number; the third is the most.
 const MESH: usize = 5;
 const MESH_LOW: usize = 4;
 const MESH_HIGH: usize = 7;
-/// Nodes that are asked whether they have room.
-const TRIES: usize = 8;
 /// How often a node looks after its mesh.
 const HEARTBEAT: Duration = s(1);
 /// How long a cut link still counts as up.
@@ -98,9 +95,8 @@ pub(crate) enum Side {
 pub(crate) struct Cut(pub Side, pub Side);
 
 pub(crate) struct Network {
-    /// Neighbours that a node looks for when it has fewer, and the most that it takes.
-    wanted: usize,
-    most: usize,
+    /// Neighbours that a node picks.
+    picked: usize,
     links: Vec<Link>,
     /// Of each node its neighbours, and the numbers of the links with them.
     ends: Vec<Vec<(usize, usize)>>,
@@ -146,8 +142,7 @@ impl Network {
     /// A network of `nodes`, each with about `degree` neighbours. Nothing is up yet.
     pub(crate) fn new(nodes: usize, degree: usize, chance: &mut Chance) -> Self {
         let mut network = Self {
-            wanted: (degree / 2).max(2),
-            most: (degree * DEGREE_THIRDS / 3).max(4),
+            picked: (degree / 2).max(2),
             links: Vec::new(),
             ends: vec![Vec::new(); nodes],
             restless: BTreeSet::new(),
@@ -168,18 +163,12 @@ impl Network {
         chance.shuffle(&mut ring);
         (0..nodes).for_each(|at| network.join(ring[at], ring[(at + 1) % nodes]));
         for a in 0..nodes {
-            (1..network.wanted).for_each(|_| network.look(a, chance));
+            (1..network.picked).for_each(|_| network.join(a, chance.below(nodes)));
         }
         network
     }
 
-    /// Finds one more neighbour, if one is found that has room.
-    fn look(&mut self, a: usize, chance: &mut Chance) {
-        let found = (0..TRIES).map(|_| chance.below(self.ends.len())).find(|b| self.ends[*b].len() < self.most);
-        found.into_iter().for_each(|b| self.join(a, b));
-    }
-
-    /// Has two nodes look for each other.
+    /// One node picks the other.
     fn join(&mut self, a: usize, b: usize) {
         if a != b && self.link(a, b).is_none() {
             let link = self.links.len();
@@ -318,11 +307,11 @@ impl Network {
     fn look_for_more(&mut self, awake: &impl Fn(usize) -> bool, chance: &mut Chance) {
         for node in self.lonely.clone() {
             let left = |(other, _): &&(usize, usize)| awake(*other) && !self.refused.contains_key(&pair(node, *other));
-            let enough = self.ends[node].iter().filter(left).count() >= self.wanted;
+            let enough = self.ends[node].iter().filter(left).count() >= self.picked;
             if enough || !awake(node) {
                 self.lonely.remove(&node);
             } else {
-                self.look(node, chance);
+                self.join(node, chance.below(self.ends.len()));
             }
         }
     }
