@@ -7,7 +7,7 @@ use std::{
 };
 
 use ed25519_dalek::SigningKey;
-use p2p_fed_ledger::{Config, Ledger, Moment, NodeId, Protocol, Service, Statement, message_id};
+use p2p_fed_ledger::{Config, Input, Ledger, Moment, NodeId, Protocol, Service, SignedRecord, Statement, message_id};
 
 use crate::{
     chance::Chance,
@@ -158,6 +158,14 @@ impl Node {
             ledger.restore(moment, &item);
         }
         self.ledger = Some(ledger);
+    }
+
+    /// The record that it will publish when it starts now for the first time.
+    pub(crate) fn first_record(&self, now: Duration, config: Config) -> SignedRecord {
+        let moment = Moment { mono: Duration::ZERO, ..self.moment(now) };
+        let mut ledger = Ledger::new(config, self.key.clone(), None, moment, 0);
+        ledger.handle(moment, Input::Publish(self.statement.clone()));
+        ledger.record(&self.id).expect("it said something").clone()
     }
 
     /// Writes a snapshot if the last one is that old.

@@ -255,10 +255,7 @@ fn who_passes_on_what_everybody_says_at_once_is_not_expelled() {
     let (nodes, guests, rounds) = (4, 600, 2);
     let mut world = World::new(scenario("everybody at once").nodes(nodes), 1, false);
     world.invite(nodes, guests);
-    for node in 0..nodes {
-        world.know_guests(node);
-        world.boot(node, Disk::Kept);
-    }
+    world.start_knowing(nodes);
     for change in 0..nodes * guests * rounds {
         world.run_until(s(5) + Duration::from_micros(800) * u32::try_from(change).expect("not that many"));
         world.change_guest(change % (nodes * guests));
