@@ -14,7 +14,6 @@ use libp2p::{
     core::ConnectedPoint,
     gossipsub, identify, kad,
     multiaddr::Protocol,
-    ping,
     swarm::{
         ConnectionId, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
@@ -41,7 +40,7 @@ use super::{
     listen, mdns,
     mesh::{self, Scores},
     neighbours::PICKED,
-    node_of, peer_of,
+    node_of, peer_of, ping,
     rendezvous::{Rendezvous, Step},
     renewals::RENEW,
     streams::{self, Inbound},
@@ -284,7 +283,10 @@ impl Actor {
                     self.found(now, peer, addresses, Source::Ledger);
                 }
             }
-            Command::Want(peers) => self.dialer.want(peers),
+            Command::Want(peers) => {
+                self.swarm.behaviour_mut().members.ping.watch(peers.clone());
+                self.dialer.want(peers);
+            }
             Command::Disconnect(peer) => {
                 // An error means that there is no connection, which is what was wanted.
                 let _ = self.swarm.disconnect_peer_id(peer);
@@ -494,9 +496,9 @@ impl Actor {
         }
     }
 
-    fn on_ping(&mut self, ping::Event { peer, connection, result }: ping::Event) {
+    fn on_ping(&mut self, ping::Event { peer, connection, answer }: ping::Event) {
         if let Some(node) = node_of(&peer)
-            && self.connections.pinged(node, connection, result.ok())
+            && self.connections.pinged(node, connection, answer)
         {
             self.swarm.close_connection(connection);
         }

@@ -29,6 +29,7 @@ mod mesh;
 mod meter;
 mod neighbours;
 mod peers;
+mod ping;
 mod rendezvous;
 mod renewals;
 mod streams;
