@@ -136,10 +136,10 @@ pub(crate) fn the_dead_offer_nothing(world: &World) -> Result {
 }
 
 /// I13: those who said two things at once are quarantined at every node.
-pub(crate) fn attackers_are_quarantined(world: &World) -> Result {
+pub(crate) fn two_tongues_are_quarantined(world: &World) -> Result {
     alive(world).try_for_each(|(reader, ledger)| {
         let view = ledger.view();
-        world.attackers.keys().try_for_each(|attacker| {
+        world.two_tongues.iter().try_for_each(|attacker| {
             let quarantined = view.nodes.get(attacker).is_some_and(|entry| entry.quarantined);
             hold(quarantined, || format!("{:?} trusts {attacker:?}", reader.id))
         })

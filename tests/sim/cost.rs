@@ -20,10 +20,8 @@ const YAMUX_MAX: usize = 16 * 1024;
 const LENGTH: usize = 4;
 /// A gossip message around its payload: topic, and the RPC around both, as protobuf. Nobody signs it.
 const GOSSIP_HEAD: usize = 3 + (2 + 32) + 3 + 2;
-/// One message offered to one neighbour outside of the mesh: its id in an RPC.
+/// The id of a message in an RPC, with the topic.
 const OFFER: usize = (2 + 16) + (2 + 32) + 8;
-/// Neighbours that a message is offered to, once.
-const OFFERED_TO: usize = 3;
 /// Both proposals of multistream-select, each with its length and line break: the protocol of streams, and sync.
 const NEGOTIATION: usize = (1 + 18 + 1) + (1 + 15 + 1);
 /// What each end sends to set up a connection: TCP, both certificates in TLS, yamux, admission, identify, and the
@@ -99,11 +97,9 @@ impl Costs {
         self.charge(Kind::Gossip, from, to, GOSSIP_HEAD + payload);
     }
 
-    /// A message that was passed on is offered to some of the neighbours that it was not sent to.
-    pub(crate) fn offer(&mut self, from: usize, others: &[usize]) {
-        for to in others.iter().take(OFFERED_TO) {
-            self.charge(Kind::Gossip, from, *to, OFFER);
-        }
+    /// The id of a message, in an RPC: whether it is of interest, or that it is.
+    pub(crate) fn offer(&mut self, from: usize, to: usize) {
+        self.charge(Kind::Gossip, from, to, OFFER);
     }
 
     pub(crate) fn frame(&mut self, from: usize, to: usize, payload: usize) {

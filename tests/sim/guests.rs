@@ -47,7 +47,7 @@ impl World {
             let record = SignedRecord::sign(record, &key).expect("a valid record");
             self.signed.entry(owner).or_default().insert(record.id());
             let due = self.now + self.chance.between(&(Duration::ZERO..renew));
-            self.schedule(due, Event::Renew(self.guests.len()));
+            self.queue.push(due, Event::Renew(self.guests.len()));
             self.guests.push(Guest { id: owner, key, host: number % hosts, record, number: seq });
         }
     }
@@ -81,7 +81,9 @@ impl World {
         let signature = key.sign(&[b"p2p-fed/lease/v1\0", &body[..]].concat());
         let lease = [&[KIND_LEASE][..], &body, &signature.to_bytes()].concat();
         let len = u16::try_from(lease.len()).expect("a short lease");
-        let (host, session) = (*host, STREAM + self.stream());
+        let host = *host;
+        self.named += 1;
+        let session = STREAM + self.named;
         let hello = [&[HELLO][..], &[0; 4 + 16 + 8]].concat();
         self.as_a_peer(host, |peer| {
             vec![
@@ -92,7 +94,7 @@ impl World {
             ]
         });
         let next = renew * 4 / 5 + self.chance.between(&(Duration::ZERO..renew * 2 / 5));
-        self.schedule(self.now + next, Event::Renew(guest));
+        self.queue.push(self.now + next, Event::Renew(guest));
     }
 
     /// The guest says something new: a peer passes it on to the host.

@@ -24,7 +24,7 @@ fn two_tongues_are_quarantined_everywhere() {
     let two = scenario("two tongues").nodes(15).loss(0.02).config(still).at(s(10), Act::Equivocate(3));
     try_out(
         contained(two.at(s(11), Act::Publish(4, "web")))
-            .eventually(s(10), check!(checks::attackers_are_quarantined))
+            .eventually(s(10), check!(checks::two_tongues_are_quarantined))
             .eventually(s(10), check!(checks::fingerprints_equal)),
     );
 }

@@ -26,7 +26,7 @@ pub(crate) fn made_up(seed: u64, long: bool) -> Scenario {
         4..7 => 8 + chance.below(23),
         _ => 20 + chance.below(41),
     };
-    let mut made = scenario("made up").nodes(nodes).degree(chance.pick(&[4, 6, 12]));
+    let mut made = scenario("made up").nodes(nodes).degree(chance.pick(&[4, 8, 16]));
     made.loss = chance.pick(&[0.0, 0.01, 0.1]);
     made.duplicate = chance.pick(&[0.0, 0.05]);
     made.delay = chance.pick(&[ms(1)..ms(5), ms(10)..ms(90), ms(100)..ms(600)]);

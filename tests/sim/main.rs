@@ -14,6 +14,7 @@ mod checks;
 mod cost;
 mod guests;
 mod liars;
+mod machines;
 mod made_up;
 mod network;
 mod node;
@@ -21,6 +22,7 @@ mod puppet;
 mod queue;
 mod scenario;
 mod table;
+mod traffic;
 mod weather;
 mod world;
 

@@ -1,6 +1,6 @@
 //! The network between the nodes: who is linked, what is cut, what is on its way.
 //!
-//! Nodes keep to a bounded number of neighbours, picked at random; in small networks all are linked. Gossip runs along a
+//! Nodes pick some neighbours at random, and are picked by others; in small networks all are linked. Gossip runs along a
 //! **mesh** of some of the links, as gossipsub does. It may be lost, doubled, late and out of order. A stream keeps
 //! its order and loses nothing; while its link is cut it waits. A link whose ends don't hear each other goes down after
 //! ten seconds, at once when an end dies, and up again when its ends try again: the longer it was down, the longer they
@@ -18,12 +18,15 @@ use crate::{
     scenario::{ms, s},
 };
 
-/// Neighbours that a node ends up with on average, where a scenario says nothing else.
-pub(crate) const DEGREE: usize = 12;
+/// Neighbours that a node ends up with on average, where a scenario says nothing else: eight that it picks itself, as
+/// `net` does, and as many that pick it.
+pub(crate) const DEGREE: usize = 16;
 /// Links in the mesh that a node tops up to, when they get fewer than the second number; the third is the most.
 const MESH: usize = 5;
 const MESH_LOW: usize = 4;
 const MESH_HIGH: usize = 7;
+/// How often a node looks after its mesh.
+const HEARTBEAT: Duration = s(1);
 /// How long a cut link still counts as up.
 const CUT_NOTICED: Duration = s(10);
 /// Tries to connect again are at least and at most so far apart; in between, as far as the link has been down.
@@ -33,9 +36,22 @@ const REDIAL_MAX: Duration = s(30);
 /// Something on its way from one node to another.
 pub(crate) enum Parcel {
     Gossip(Arc<Message>),
-    Opened { session: u64, peer: usize, dialled: bool },
-    Frame { session: u64, bytes: Vec<u8> },
-    Closed { session: u64 },
+    /// The node has this one, if that is of interest.
+    Offer(Arc<Message>),
+    /// It is.
+    Wish(Arc<Message>),
+    Opened {
+        session: u64,
+        peer: usize,
+        dialled: bool,
+    },
+    Frame {
+        session: u64,
+        bytes: Vec<u8>,
+    },
+    Closed {
+        session: u64,
+    },
 }
 
 /// Two nodes, the smaller number first.
@@ -79,8 +95,8 @@ pub(crate) enum Side {
 pub(crate) struct Cut(pub Side, pub Side);
 
 pub(crate) struct Network {
-    /// Neighbours that a node looks for when it has fewer.
-    wanted: usize,
+    /// Neighbours that a node picks.
+    picked: usize,
     links: Vec<Link>,
     /// Of each node its neighbours, and the numbers of the links with them.
     ends: Vec<Vec<(usize, usize)>>,
@@ -88,8 +104,9 @@ pub(crate) struct Network {
     restless: BTreeSet<usize>,
     /// Nodes that lost neighbours.
     lonely: BTreeSet<usize>,
-    /// Nodes whose links changed since their meshes were looked at.
+    /// Nodes whose meshes are to be looked after, and when that is done.
     moved: BTreeSet<usize>,
+    heartbeat: Duration,
     cuts: Vec<Cut>,
     /// Who has nothing to do with whom, until when.
     refused: BTreeMap<Ends, Duration>,
@@ -125,12 +142,13 @@ impl Network {
     /// A network of `nodes`, each with about `degree` neighbours. Nothing is up yet.
     pub(crate) fn new(nodes: usize, degree: usize, chance: &mut Chance) -> Self {
         let mut network = Self {
-            wanted: (degree / 2).max(2),
+            picked: (degree / 2).max(2),
             links: Vec::new(),
             ends: vec![Vec::new(); nodes],
             restless: BTreeSet::new(),
             lonely: BTreeSet::new(),
             moved: BTreeSet::new(),
+            heartbeat: Duration::ZERO,
             cuts: Vec::new(),
             refused: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -145,12 +163,12 @@ impl Network {
         chance.shuffle(&mut ring);
         (0..nodes).for_each(|at| network.join(ring[at], ring[(at + 1) % nodes]));
         for a in 0..nodes {
-            (1..network.wanted).for_each(|_| network.join(a, chance.below(nodes)));
+            (1..network.picked).for_each(|_| network.join(a, chance.below(nodes)));
         }
         network
     }
 
-    /// Has two nodes look for each other.
+    /// One node picks the other.
     fn join(&mut self, a: usize, b: usize) {
         if a != b && self.link(a, b).is_none() {
             let link = self.links.len();
@@ -276,8 +294,11 @@ impl Network {
                 (false, false) => {}
             }
         }
-        for node in std::mem::take(&mut self.moved) {
-            self.graft(node, chance);
+        if self.heartbeat <= now {
+            self.heartbeat = now + HEARTBEAT;
+            for node in std::mem::take(&mut self.moved) {
+                self.graft(node, chance);
+            }
         }
         settled
     }
@@ -286,7 +307,7 @@ impl Network {
     fn look_for_more(&mut self, awake: &impl Fn(usize) -> bool, chance: &mut Chance) {
         for node in self.lonely.clone() {
             let left = |(other, _): &&(usize, usize)| awake(*other) && !self.refused.contains_key(&pair(node, *other));
-            let enough = self.ends[node].iter().filter(left).count() >= self.wanted;
+            let enough = self.ends[node].iter().filter(left).count() >= self.picked;
             if enough || !awake(node) {
                 self.lonely.remove(&node);
             } else {
@@ -301,6 +322,9 @@ impl Network {
         if inside.len() < MESH_LOW {
             others.retain(|other| self.mesh(*other).0.len() < MESH_HIGH);
             chance.shuffle(&mut others);
+            if others.len() < MESH_LOW - inside.len() {
+                self.moved.insert(node);
+            }
             for other in others.into_iter().take(MESH - inside.len()) {
                 let link = self.link(node, other).expect("a neighbour has a link");
                 self.links[link].meshed = true;

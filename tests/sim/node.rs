@@ -207,6 +207,11 @@ impl Node {
         new
     }
 
+    /// Whether gossip knows it already.
+    pub(crate) fn has_seen(&self, message: &Message) -> bool {
+        self.seen.contains(&message.id)
+    }
+
     fn forget_seen(&mut self) {
         self.seen.clear();
         self.seen_in_order.clear();

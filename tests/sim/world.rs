@@ -7,29 +7,20 @@ use std::{
     time::Duration,
 };
 
-use p2p_fed_ledger::{Input, NodeId, Offence, Output, RecordId, Verdict};
+use p2p_fed_ledger::{Input, NodeId, Offence, RecordId};
 
 use crate::{
     chance::Chance,
-    checks,
     cost::{Bytes, Costs},
     guests::Guest,
     network::{Cut, Network, Parcel, Side},
     node::{Message, Node},
     queue::Queue,
-    scenario::{Act, Disk, Scenario, ms, s},
+    scenario::{Act, Disk, Scenario, ms},
 };
 
 /// How often links are looked at, and what must hold eventually is tried.
 const TICK: Duration = ms(250);
-/// How long a parcel waits on a link that is cut before it is tried again.
-const RETRY: Duration = ms(500);
-/// Messages kept for replays.
-const ARCHIVE: usize = 256;
-/// How long a node has nothing to do with a peer that its ledger expelled.
-const REFUSED_FOR: Duration = s(600);
-/// How often a node writes its snapshot, where a scenario looks at disks.
-const SAVE: Duration = s(10);
 /// Up to so many nodes, what must always hold is tried after every step, and all owners are looked at; in larger worlds
 /// with every tick, and only some owners.
 const SMALL: usize = 64;
@@ -51,6 +42,12 @@ pub(crate) enum Event {
         node: usize,
         life: u32,
         input: Input,
+    },
+    /// A heartbeat of gossip, for one message.
+    Offer {
+        node: usize,
+        life: u32,
+        message: Arc<Message>,
     },
     /// The lease of a guest is due.
     Renew(usize),
@@ -80,7 +77,7 @@ pub(crate) struct World {
     pub watched: BTreeSet<NodeId>,
     /// Who did what an honest node does not, and what it may be blamed for.
     pub attackers: BTreeMap<NodeId, BTreeSet<Offence>>,
-    /// Whose key says two things at once, by an attack or by a lost disk that could not be helped.
+    /// Who signed two records with one number.
     pub two_tongues: BTreeSet<NodeId>,
     /// Gossip messages once sent.
     pub archive: Vec<Arc<Message>>,
@@ -89,13 +86,14 @@ pub(crate) struct World {
     /// For what each node was expelled.
     pub expelled: BTreeMap<NodeId, BTreeSet<Offence>>,
     /// Messages that wait for a verdict: who passed them on.
-    tickets: BTreeMap<u64, (usize, Arc<Message>)>,
-    ticket: u64,
+    pub tickets: BTreeMap<u64, (usize, Arc<Message>)>,
+    /// Names given so far, to messages and streams of guests.
+    pub named: u64,
     /// The nodes whose disks the scenario will look at.
-    saved: BTreeSet<usize>,
+    pub saved: BTreeSet<usize>,
     /// When the uplink of each node is free.
-    uplinks: Vec<Duration>,
-    queue: Queue<Event>,
+    pub uplinks: Vec<Duration>,
+    pub queue: Queue<Event>,
     steps: u64,
     log: Option<String>,
 }
@@ -172,7 +170,7 @@ impl World {
             offences: BTreeMap::new(),
             expelled: BTreeMap::new(),
             tickets: BTreeMap::new(),
-            ticket: 0,
+            named: 0,
             uplinks: vec![Duration::ZERO; nodes.len()],
             queue: Queue::default(),
             steps: 0,
@@ -259,195 +257,25 @@ impl World {
             }
             Event::Wake { node, life } if self.nodes[node].life == life => self.wake(node),
             Event::Late { node, life, input } if self.nodes[node].life == life => self.give(node, input),
+            Event::Offer { node, life, message }
+                if self.nodes[node].life == life && self.nodes[node].answers(self.now) =>
+            {
+                self.offer(node, &message);
+            }
             Event::Parcel { to, life, from, parcel } if self.nodes[to].life == life => {
                 if let Some(until) = self.nodes[to].paused(self.now) {
                     return self.queue.push(until, Event::Parcel { to, life, from, parcel });
                 }
                 self.arrive(to, from, parcel);
             }
-            Event::Wake { .. } | Event::Late { .. } | Event::Parcel { .. } => {}
+            Event::Wake { .. } | Event::Late { .. } | Event::Offer { .. } | Event::Parcel { .. } => {}
         }
     }
 }
 
-// === impl World: nodes ===
+// === impl World: acts ===
 
 impl World {
-    /// Gives a node an input and does what it says.
-    pub(crate) fn give(&mut self, node: usize, input: Input) {
-        if let Some(until) = self.nodes[node].paused(self.now) {
-            let life = self.nodes[node].life;
-            return self.queue.push(until, Event::Late { node, life, input });
-        }
-        self.note(|| format!("{node} <- {}", brief(&format!("{input:?}"))));
-        let moment = self.nodes[node].moment(self.now);
-        if let Some(ledger) = &mut self.nodes[node].ledger {
-            ledger.handle(moment, input);
-            self.execute(node);
-        }
-    }
-
-    fn wake(&mut self, node: usize) {
-        if let Some(until) = self.nodes[node].paused(self.now) {
-            let life = self.nodes[node].life;
-            return self.queue.push(until, Event::Wake { node, life });
-        }
-        if self.nodes[node].wake_at.take_if(|at| *at <= self.now).is_some() {
-            let moment = self.nodes[node].moment(self.now);
-            if let Some(ledger) = &mut self.nodes[node].ledger {
-                ledger.handle_timeout(moment);
-                let spins = ledger.poll_timeout().is_some_and(|due| due <= moment.mono);
-                self.verdict("timers move on", if spins { Err(format!("{node} is due again")) } else { Ok(()) });
-            }
-            self.execute(node);
-        }
-    }
-
-    /// The node starts, with what is left on its disk.
-    pub(crate) fn boot(&mut self, node: usize, disk: Disk) {
-        let (now, config) = (self.now, self.scenario.config);
-        self.nodes[node].boot(now, config, disk, &mut self.chance);
-        self.network.awake(now, node);
-        if node < self.scenario.speakers {
-            self.publish(node);
-        }
-    }
-
-    pub(crate) fn publish(&mut self, node: usize) {
-        if self.nodes[node].ledger.is_some() {
-            self.give(node, Input::Publish(self.nodes[node].statement.clone()));
-        }
-    }
-
-    /// The node offers one more service, or one less.
-    pub(crate) fn toggle(&mut self, node: usize) {
-        let services = &mut self.nodes[node].statement.services;
-        match services.iter().position(|service| service.name == "extra") {
-            Some(at) => drop(services.remove(at)),
-            None => self.nodes[node].offer("extra"),
-        }
-        self.publish(node);
-    }
-
-    /// The number of the newest word of a node.
-    pub(crate) fn number(&self, node: usize) -> u64 {
-        let node = &self.nodes[node];
-        node.ledger.as_ref().and_then(|ledger| ledger.number(&node.id)).unwrap_or_default()
-    }
-
-    /// Executes the outputs of a node in order, then looks after its timer and the invariants.
-    fn execute(&mut self, node: usize) {
-        let mut outputs: Vec<_> = Vec::new();
-        if let Some(ledger) = &mut self.nodes[node].ledger {
-            outputs.extend(std::iter::from_fn(|| ledger.poll_output()));
-        }
-        if outputs.iter().any(|output| matches!(output, Output::Persist { .. })) {
-            self.register(node);
-        }
-        let midway =
-            (self.nodes[node].dies_midway && outputs.len() > 1).then(|| 1 + self.chance.below(outputs.len() - 1));
-        for (done, output) in outputs.into_iter().enumerate() {
-            if midway == Some(done) {
-                self.note(|| format!("{node} dies midway"));
-                return self.die(node);
-            }
-            self.note(|| format!("{node} -> {}", brief(&format!("{output:?}"))));
-            self.execute_one(node, output);
-        }
-        let bounded = checks::within_quota(self, node);
-        self.verdict("within_quota", bounded);
-        self.set_timer(node);
-    }
-
-    fn execute_one(&mut self, node: usize, output: Output) {
-        match output {
-            Output::Persist { .. } if self.nodes[node].disk_fails => {}
-            Output::Persist { seq } => self.nodes[node].seq = Some(seq),
-            Output::Broadcast(bytes) => {
-                let persisted = checks::persisted_first(self, node, &bytes);
-                self.verdict("persisted_first", persisted);
-                let message = Message::new(bytes);
-                if self.nodes[node].sees(self.now, &message) {
-                    self.flood(node, None, &message);
-                }
-            }
-            Output::Judge { ticket, verdict } => {
-                let (from, message) = self.tickets.remove(&ticket).expect("a message is judged once");
-                if verdict == Verdict::Accept {
-                    self.flood(node, Some(from), &message);
-                }
-            }
-            Output::OpenSession { peer } => {
-                let place = self.places.get(&peer).copied();
-                if let Some(session) = place.and_then(|to| self.open_stream(node, to)) {
-                    let (life, input) = (self.nodes[node].life, Input::SessionOpened { session, peer, dialled: true });
-                    self.queue.push(self.now, Event::Late { node, life, input });
-                }
-            }
-            Output::Send { session, bytes } => self.send_frame(node, session, bytes),
-            Output::CloseSession { session } => self.close_stream(node, session),
-            Output::View(view) => {
-                let now = self.now;
-                if let Some(followed) = &mut self.followed
-                    && view.nodes.get(&followed.owner).is_some_and(|entry| entry.record.seq >= followed.number)
-                {
-                    followed.arrived.entry(node).or_insert(now);
-                }
-                let seen = checks::view_is_sound(self, node);
-                self.verdict("view_is_sound", seen);
-            }
-            Output::Misbehaved { peer, offence } => {
-                *self.offences.entry(peer).or_default().entry(offence).or_default() += 1;
-            }
-            Output::Expel { peer, offence } => self.expel(node, peer, offence),
-            Output::Refused(error) => self.verdict("nothing valid is refused", Err(error.to_string())),
-            Output::KeyShared | Output::Decree(_) => {}
-        }
-    }
-
-    /// The node has nothing to do with the peer for a while.
-    fn expel(&mut self, node: usize, peer: NodeId, offence: Offence) {
-        let unfair = if self.attackers.contains_key(&peer) {
-            Ok(())
-        } else {
-            Err(format!("{node} expels {peer:?} for {offence:?}: {:?}", self.offences.get(&peer)))
-        };
-        self.verdict("only attackers are expelled", unfair);
-        self.expelled.entry(peer).or_default().insert(offence);
-        if let Some(other) = self.places.get(&peer).copied() {
-            self.network.refuse(node, other, self.now + REFUSED_FOR);
-            // The outputs of one input are executed before the next input.
-            self.queue.push(self.now, Event::Down(node, other));
-        }
-    }
-
-    /// Notes that the node signed its record.
-    fn register(&mut self, node: usize) {
-        let id = self.nodes[node].id;
-        if let Some(own) = self.nodes[node].ledger.as_ref().and_then(|ledger| ledger.record(&id)) {
-            self.signed.entry(id).or_default().insert(own.id());
-        }
-    }
-
-    fn set_timer(&mut self, node: usize) {
-        let now = self.now;
-        let state = &mut self.nodes[node];
-        let due = state.due().map(|due| due.max(now));
-        if let Some(due) = due.filter(|due| state.wake_at.is_none_or(|at| *due < at)) {
-            state.wake_at = Some(due);
-            let life = state.life;
-            self.queue.push(due, Event::Wake { node, life });
-        }
-    }
-
-    /// The node is gone, and its peers notice at once: their kernels tell them.
-    pub(crate) fn die(&mut self, node: usize) {
-        self.nodes[node].ledger = None;
-        for peer in self.network.neighbours(node) {
-            self.link_down(node, peer);
-        }
-    }
-
     pub(crate) fn act(&mut self, act: &Act) {
         self.note(|| format!("{act:?}"));
         let count = self.nodes.len();
@@ -501,169 +329,10 @@ impl World {
             _ => self.attack(act),
         }
     }
-
-    /// Nodes write what they hold, where the scenario will look at their disks.
-    fn save(&mut self) {
-        for node in self.saved.clone() {
-            self.nodes[node].save(self.now, SAVE);
-        }
-    }
-}
-
-// === impl World: the network ===
-
-impl World {
-    fn settle_links(&mut self) {
-        let (now, nodes) = (self.now, &self.nodes);
-        let settled = self.network.settle(now, |node| nodes[node].answers(now), &mut self.chance);
-        for (a, b) in settled.came {
-            self.note(|| format!("{a} and {b} are linked"));
-            self.costs.link(self.now, a, b, true);
-            self.give(a, Input::PeerUp(self.nodes[b].id));
-            self.give(b, Input::PeerUp(self.nodes[a].id));
-        }
-        settled.went.into_iter().for_each(|(a, b)| self.link_down(a, b));
-    }
-
-    pub(crate) fn link_down(&mut self, a: usize, b: usize) {
-        if !self.network.is_up(a, b) {
-            return;
-        }
-        self.note(|| format!("{a} and {b} are cut off"));
-        self.costs.link(self.now, a, b, false);
-        let streams = self.network.down(self.now, a, b);
-        for (node, peer) in [(a, b), (b, a)] {
-            let mut told: Vec<_> = streams.iter().map(|session| Input::SessionClosed { session: *session }).collect();
-            told.push(Input::PeerDown(self.nodes[peer].id));
-            self.chance.shuffle(&mut told);
-            told.into_iter().for_each(|input| self.give(node, input));
-        }
-    }
-
-    /// Sends a gossip message along the mesh, but not back.
-    fn flood(&mut self, node: usize, from: Option<usize>, message: &Arc<Message>) {
-        if self.archive.len() < ARCHIVE {
-            self.archive.push(Arc::clone(message));
-        }
-        let (mesh, others) = self.network.mesh(node);
-        self.costs.offer(node, &others);
-        for peer in mesh {
-            if Some(peer) != from {
-                self.pass_on(node, peer, message);
-            }
-        }
-    }
-
-    /// Sends a gossip message to one peer, as well as the network does.
-    pub(crate) fn pass_on(&mut self, from: usize, to: usize, message: &Arc<Message>) {
-        let copies = if self.chance.hits(self.scenario.duplicate) { 2 } else { 1 };
-        for _ in 0..copies {
-            self.costs.gossip(from, to, message.bytes.len());
-            if !self.chance.hits(self.scenario.loss) {
-                let at = self.leaves(from, message.bytes.len()) + self.chance.between(&self.scenario.delay.clone());
-                self.dispatch(at, from, to, Parcel::Gossip(Arc::clone(message)));
-            }
-        }
-    }
-
-    /// A name for a message that waits for its verdict.
-    pub(crate) fn ticket(&mut self, from: usize, message: Arc<Message>) -> u64 {
-        self.ticket += 1;
-        self.tickets.insert(self.ticket, (from, message));
-        self.ticket
-    }
-
-    /// A number that no stream has had.
-    pub(crate) fn stream(&mut self) -> u64 {
-        self.ticket += 1;
-        self.ticket
-    }
-
-    pub(crate) fn schedule(&mut self, at: Duration, event: Event) {
-        self.queue.push(at, event);
-    }
-
-    /// When the last of so many bytes has left the node.
-    fn leaves(&mut self, node: usize, bytes: usize) -> Duration {
-        let takes = Duration::from_nanos(bytes as u64 * 1_000_000_000 / self.scenario.uplink);
-        self.uplinks[node] = self.uplinks[node].max(self.now) + takes;
-        self.uplinks[node]
-    }
-
-    /// Opens a sync stream and tells the other end; it is for this one to be told.
-    pub(crate) fn open_stream(&mut self, node: usize, to: usize) -> Option<u64> {
-        let session = self.network.open(node, to)?;
-        self.costs.stream(node, to);
-        self.send(node, session, Parcel::Opened { session, peer: node, dialled: false });
-        Some(session)
-    }
-
-    pub(crate) fn send_frame(&mut self, node: usize, session: u64, bytes: Vec<u8>) {
-        if let Some(to) = self.network.other_end(session, node) {
-            self.costs.frame(node, to, bytes.len());
-            self.send(node, session, Parcel::Frame { session, bytes });
-        }
-    }
-
-    pub(crate) fn close_stream(&mut self, node: usize, session: u64) {
-        self.send(node, session, Parcel::Closed { session });
-    }
-
-    /// Sends something along a stream; a loss costs a retransmission.
-    fn send(&mut self, from: usize, session: u64, parcel: Parcel) {
-        let bytes = if let Parcel::Frame { bytes, .. } = &parcel { bytes.len() } else { 0 };
-        let lost = if self.chance.hits(self.scenario.loss) { ms(200) } else { Duration::ZERO };
-        let at = self.leaves(from, bytes) + lost + self.chance.between(&self.scenario.delay.clone());
-        if let Some((to, at)) = self.network.along(session, from, at) {
-            self.dispatch(at, from, to, parcel);
-        }
-    }
-
-    fn dispatch(&mut self, at: Duration, from: usize, to: usize, parcel: Parcel) {
-        let life = self.nodes[to].life;
-        self.queue.push(at, Event::Parcel { to, life, from, parcel });
-    }
-
-    fn arrive(&mut self, to: usize, from: usize, parcel: Parcel) {
-        if !self.network.is_up(from, to) {
-            return;
-        }
-        let carried = self.network.carries(from, to);
-        match parcel {
-            Parcel::Opened { session, .. } | Parcel::Frame { session, .. } | Parcel::Closed { session }
-                if self.network.other_end(session, from) != Some(to) => {}
-            Parcel::Gossip(_) if !carried => {}
-            Parcel::Gossip(message) => {
-                if self.nodes[to].ledger.is_some() && self.nodes[to].sees(self.now, &message) {
-                    let ticket = self.ticket(from, Arc::clone(&message));
-                    let from = self.nodes[from].id;
-                    self.give(to, Input::Gossip { ticket, from, bytes: message.bytes.clone() });
-                }
-            }
-            // A stream waits for its link, and keeps its order.
-            Parcel::Opened { session, .. } | Parcel::Frame { session, .. } | Parcel::Closed { session } if !carried => {
-                if let Some((to, at)) = self.network.along(session, from, self.now + RETRY) {
-                    self.dispatch(at, from, to, parcel);
-                }
-            }
-            Parcel::Closed { session } => {
-                self.network.close(session);
-                self.give(to, Input::SessionClosed { session });
-            }
-            Parcel::Opened { .. } if self.nodes[to].lie.is_some() => {}
-            Parcel::Frame { session, bytes } if self.nodes[to].lie.is_some() => {
-                self.answer_with_a_lie(to, session, &bytes);
-            }
-            Parcel::Opened { session, peer, dialled } => {
-                self.give(to, Input::SessionOpened { session, peer: self.nodes[peer].id, dialled });
-            }
-            Parcel::Frame { session, bytes } => self.give(to, Input::SessionFrame { session, bytes }),
-        }
-    }
 }
 
 /// The start of a line that may be long, and a sum of the rest.
-fn brief(text: &str) -> String {
+pub(crate) fn brief(text: &str) -> String {
     let sum =
         text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
     format!("{} #{sum:016x}", text.chars().take(100).collect::<String>())
