@@ -17,6 +17,9 @@ impl Answer for Ledger {
         let parts = [
             format!("revision {}\n{}", self.revision, records(&self.records)),
             section("quarantined", quarantined.is_empty(), || reasons(&quarantined)),
+            section("invitations", self.records.iter().all(|record| record.invitation.is_none()), || {
+                invitations(&self.records)
+            }),
             section("refused", self.refusals.iter().all(|refusal| refusal.count == 0), || refusals(self)),
             section("traffic", false, || traffic(&self.traffic)),
             section("counters", self.counters.values().all(|count| *count == 0), || counters(self)),
@@ -62,6 +65,19 @@ fn reasons(quarantined: &[&Record]) -> Table {
     table
 }
 
+fn invitations(records: &[Record]) -> Table {
+    let mut table = Table::new(["NAME", "MAY", "FOR", "SERIAL"]);
+    for (record, invited) in records.iter().filter_map(|record| Some((record, record.invitation.as_ref()?))) {
+        let machines = match (invited.once, invited.used_twice) {
+            (_, true) => "one machine, USED TWICE",
+            (true, false) => "one machine",
+            (false, false) => "any machine",
+        };
+        table.row([record.name.clone(), invited.may.clone(), machines.to_owned(), invited.serial.clone()]);
+    }
+    table
+}
+
 fn refusals(ledger: &Ledger) -> Table {
     let mut table = Table::new(["COUNT", "REASON"]);
     for refusal in ledger.refusals.iter().filter(|refusal| refusal.count > 0) {
@@ -100,7 +116,7 @@ fn counters(ledger: &Ledger) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use p2p_fed::api::Refusal;
+    use p2p_fed::api::{Invited, Refusal};
 
     use super::*;
 
@@ -116,6 +132,13 @@ mod tests {
             quarantined_because: Some("its key is used twice".into()),
             addresses: vec![],
             services: vec!["llm".into()],
+            invitation: Some(Invited {
+                serial: "75b9".into(),
+                may: "serve".into(),
+                expires_unix_s: 0,
+                once: true,
+                used_twice: true,
+            }),
         };
         let refusal = |reason: &str, count| Refusal { reason: reason.into(), meaning: "too much".into(), count };
         Ledger {
@@ -141,6 +164,10 @@ mod tests {
                     quarantined\n\
                     NAME  WHY                    NODE\n\
                     gpu1  its key is used twice  12D3KooWA\n\
+                    \n\
+                    invitations\n\
+                    NAME  MAY    FOR                      SERIAL\n\
+                    gpu1  serve  one machine, USED TWICE  75b9\n\
                     \n\
                     refused\n\
                     COUNT  REASON\n\

@@ -355,6 +355,11 @@ impl Grant {
 }
 
 impl Invitation {
+    /// What it lets a node do: `serve`, `expose; services llm-*`.
+    pub fn in_words(&self) -> String {
+        if self.roles.expose { format!("{}; services {}", self.roles, self.services) } else { self.roles.to_string() }
+    }
+
     /// Whether it is worth nothing any more, by the asker's wall clock.
     pub fn is_expired(&self, unix_ms: u64) -> bool {
         self.expires_unix_s != 0 && unix_ms / 1000 >= self.expires_unix_s

@@ -29,9 +29,9 @@ pub struct Entry {
 
 impl View {
     /// The fresh nodes that offer `service`, with what they say of it, in order of their ids. Draining and leaving
-    /// nodes are among them: who picks decides.
+    /// nodes are among them: who picks decides. Quarantined ones are not: whose word it is can't be known.
     pub fn workers<'a>(&'a self, service: &'a str) -> impl Iterator<Item = (&'a NodeId, &'a Record, &'a Service)> {
-        self.nodes.iter().filter(|(_, entry)| entry.fresh).filter_map(move |(node, entry)| {
+        self.nodes.iter().filter(|(_, entry)| entry.fresh && !entry.quarantined).filter_map(move |(node, entry)| {
             let offered = entry.record.statement.services.iter().find(|offered| offered.name == service)?;
             Some((node, &*entry.record, offered))
         })

@@ -37,8 +37,8 @@ pub(crate) use decree::hex;
 pub use decree::{Decided, Declined, InForce, Issued, Member, Proposal};
 pub use server::{BindError, Server};
 pub use status::{
-    Barred, Export, Front, Latency, Ledger, Node, Peer, Peers, Record, Refusal, Service, Services, Status, Traffic,
-    Volume, Worker,
+    Barred, Export, Front, Invited, Latency, Ledger, Node, Peer, Peers, Record, Refusal, Service, Services, Status,
+    Traffic, Volume, Worker,
 };
 
 /// Where the answers come from: the node.

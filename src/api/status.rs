@@ -190,6 +190,24 @@ pub struct Record {
     pub addresses: Vec<String>,
     /// Names of what it offers.
     pub services: Vec<String>,
+    /// What the network's issuer granted it; none in an open network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invitation: Option<Invited>,
+}
+
+/// What a node was invited to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Invited {
+    /// Which invitation.
+    pub serial: String,
+    /// What it may do, in words.
+    pub may: String,
+    /// From when on it is worth nothing, in seconds since 1970; 0 is never.
+    pub expires_unix_s: u64,
+    /// It is for one machine.
+    pub once: bool,
+    /// It is for one machine, and another node has the same one: the issuer had better ban one of them.
+    pub used_twice: bool,
 }
 
 /// `p2p-fed ledger -o json`.

@@ -3,7 +3,7 @@
 use super::{Error, Front};
 use crate::{
     identity::{Identity, StateDir},
-    ledger::{Credential, IssuerKey, Roles},
+    ledger::{Credential, IssuerKey},
     net::Guests,
     token::Token,
     worker::Export,
@@ -33,16 +33,12 @@ impl Guest {
     /// The first thing that it may not.
     pub(super) fn check(&self, exports: &[Export], fronts: &[Front]) -> Result<(), Error> {
         let invitation = self.credential.invitation();
-        let granted = || match invitation.roles {
-            Roles { expose: true, .. } => format!("{}; services {}", invitation.roles, invitation.services),
-            roles => roles.to_string(),
-        };
         let may_expose = |service: &str| invitation.roles.expose && invitation.services.matches(service);
         if let Some(export) = exports.iter().find(|export| !may_expose(&export.service)) {
-            return Err(Error::MayNotExpose { service: export.service.clone(), granted: granted() });
+            return Err(Error::MayNotExpose { service: export.service.clone(), granted: invitation.in_words() });
         }
         if !fronts.is_empty() && !invitation.roles.serve {
-            return Err(Error::MayNotServe { granted: granted() });
+            return Err(Error::MayNotServe { granted: invitation.in_words() });
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::{
     api::{self, Source},
     balance::EndpointStatus,
     gossip::Account,
-    ledger::{Counters, Entry, NodeId, Service, UnverifiedDecree, View},
+    ledger::{Counters, Credential, Entry, NodeId, Service, UnverifiedDecree, View},
     net::{self, Peers},
 };
 
@@ -62,6 +62,7 @@ impl Source for Shared {
                 quarantined_because: entry.quarantined.then(|| QUARANTINED.to_owned()),
                 addresses: statement.addresses.clone(),
                 services: statement.services.iter().map(|service| service.name.clone()).collect(),
+                invitation: entry.record.credential.as_ref().map(|credential| invited(credential, &view)),
             }
         });
         let counters = self.gossip.account().borrow().counters;
@@ -212,6 +213,19 @@ fn peer_of(node: NodeId, peer: &net::Peer, view: &View, account: &Account, share
         responsive: peer.responsive,
         clock_ahead_s: peer.clock_ahead_ms as f64 / 1000.0,
         offences: offences(&node, account),
+    }
+}
+
+fn invited(credential: &Credential, view: &View) -> api::Invited {
+    let invitation = credential.invitation();
+    let with_it = view.nodes.values().filter_map(|entry| entry.record.credential.as_ref());
+    let holders = with_it.filter(|other| other.invitation().serial == invitation.serial).count();
+    api::Invited {
+        serial: invitation.serial.to_string(),
+        may: invitation.in_words(),
+        expires_unix_s: invitation.expires_unix_s,
+        once: invitation.once,
+        used_twice: invitation.once && holders > 1,
     }
 }
 

@@ -291,3 +291,47 @@ async fn an_invitation_for_one_machine_is_taken_once_also_after_a_restart() {
     peers(&third, "the first machine again", connected(first.id())).await;
     assert!(second.peers().peers.is_empty(), "spent for good");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn in_a_partition_each_side_takes_one_machine_and_both_are_shown_afterwards() {
+    let network = Network::found();
+    let once = network.invite_with(|terms| (terms.roles, terms.once) = (EXPOSE, true));
+    // Two sides that do not know of each other, and a machine at each.
+    let west = network.start("west", &network.invite(SERVE), quiet(vec![])).await;
+    let east = network.start("east", &network.invite(SERVE), quiet(vec![])).await;
+    let first = network.start("first", &once, quiet(west.addresses())).await;
+    let second = network.start("second", &once, quiet(east.addresses())).await;
+    peers(&west, "the first machine", connected(first.id())).await;
+    peers(&east, "the second machine", connected(second.id())).await;
+
+    let both = [west.addresses(), east.addresses()].concat();
+    let _bridge = network.start("bridge", &network.invite(SERVE), quiet(both)).await;
+    let twice = |node: &Node| {
+        let records = node.ledger().records;
+        records.iter().filter(|record| record.invitation.as_ref().is_some_and(|invited| invited.used_twice)).count()
+    };
+    for node in [&west, &east] {
+        sees(node, "both machines", |view| [first.id(), second.id()].iter().all(|id| view.nodes.contains_key(id)))
+            .await;
+        assert_eq!(twice(node), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_expose_is_in_no_ledger_whatever_it_claims() {
+    let network = Network::found();
+    let (worker, front, address) = network.pair().await;
+    let liar = crate::network::Guesting::join(&network.invite(SERVE), quiet(front.addresses())).await;
+    liar.meets(front.id()).await;
+    liar.claims("echo").await;
+    let refused = async {
+        let mut again = tokio::time::interval(Duration::from_millis(20));
+        while !front.ledger().refusals.iter().any(|refusal| refusal.reason == "role" && refusal.count > 0) {
+            again.tick().await;
+        }
+    };
+    soon("the claim to be refused", refused).await;
+    assert_eq!(front.views().borrow().workers("echo").map(|(node, ..)| *node).collect::<Vec<_>>(), [worker.id()]);
+    let mut client = TcpStream::connect(address).await.unwrap();
+    says_back(&mut client, b"the true one").await.unwrap();
+}

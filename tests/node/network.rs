@@ -1,6 +1,9 @@
 //! A network to test in: a token, and members and others that join it.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use futures::StreamExt;
 use libp2p::{
@@ -8,7 +11,7 @@ use libp2p::{
 };
 use p2p_fed::{
     identity::{Identity, StateDir},
-    ledger::NodeId,
+    ledger::{self, NodeId, Record, Service, SignedRecord, Statement},
     net::{self, Arrivals, Config, Dht, Guests, Net},
     token::{Mint, Token},
     tunnel::{self, Class, Header, OpenError, Refusal, TraceId},
@@ -138,7 +141,11 @@ pub(crate) fn stranger() -> Swarm<Served> {
 }
 
 /// A guest of a network with an issuer, up to and without the ledger: it does what it likes.
-pub(crate) struct Guesting(Member);
+pub(crate) struct Guesting {
+    member: Member,
+    identity: Identity,
+    token: Arc<Token>,
+}
 
 impl Guesting {
     pub(crate) async fn join(token: &Token, config: Config) -> Self {
@@ -152,18 +159,44 @@ impl Guesting {
         let guests = Guests::new(token.issuer().unwrap(), token.network_id(), &credential, state.load_spent());
         let cancel = CancellationToken::new();
         let token = Arc::new(token.clone());
-        let (net, arrivals, task) = Net::bind(config, &identity, token, Some(guests), cancel.clone()).await.unwrap();
+        let bound = Net::bind(config, &identity, Arc::clone(&token), Some(guests), cancel.clone()).await;
+        let (net, arrivals, task) = bound.unwrap();
         let task = tokio::spawn(task);
-        Self(Member { net, arrivals, id: identity.node_id(), task, stop: cancel.drop_guard() })
+        let member = Member { net, arrivals, id: identity.node_id(), task, stop: cancel.drop_guard() };
+        Self { member, identity, token }
     }
 
     pub(crate) async fn meets(&self, other: NodeId) {
-        self.0.meets(other).await;
+        self.member.meets(other).await;
+    }
+
+    /// Tells that it offers a service, whatever its invitation says.
+    pub(crate) async fn claims(&self, service: &str) {
+        let service = Service {
+            name: service.to_owned(),
+            protocol: ledger::Protocol::Tcp,
+            weight: 255,
+            slots: 0,
+            labels: Default::default(),
+        };
+        let issued_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        let record = Record {
+            network: self.token.network_id(),
+            generation: self.token.generation(),
+            owner: self.member.id,
+            seq: issued_ms,
+            issued_ms,
+            ttl: Duration::from_secs(420),
+            statement: Statement { name: "liar".into(), services: vec![service], ..Statement::default() },
+            credential: Some(self.token.invite().unwrap().bind(self.member.id)),
+        };
+        let signed = SignedRecord::sign(record, &self.identity.signing_key()).unwrap();
+        self.member.net.publish([&[1], signed.bytes()].concat()).await;
     }
 
     /// Asks for a tunnel. Why it does not get one.
     pub(crate) async fn ask(&self, worker: NodeId, service: &str) -> Option<Refusal> {
-        let stream = self.0.net.streams().open(net::peer_of(&worker).unwrap(), net::TUNNEL).await.unwrap();
+        let stream = self.member.net.streams().open(net::peer_of(&worker).unwrap(), net::TUNNEL).await.unwrap();
         let header = Header { service: service.to_owned(), class: Class::Tcp, trace: TraceId::random(), client: None };
         match tunnel::open(stream.compat(), &header).await {
             Ok(_) => None,

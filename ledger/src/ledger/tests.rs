@@ -559,8 +559,16 @@ fn workers_of_a_view_are_the_fresh_ones() {
     let labels = BTreeMap::new();
     offer.statement.services =
         vec![Service { name: "web".into(), protocol: Protocol::Http, weight: 1, slots: 0, labels }];
-    gossip(&mut ledger, 0, 9, tell(&SignedRecord::sign(offer, &key(2)).unwrap()));
+    gossip(&mut ledger, 0, 9, tell(&SignedRecord::sign(offer.clone(), &key(2)).unwrap()));
     assert_eq!(ledger.view().workers("web").count(), 1);
+    let mut quarantining = self::ledger(1);
+    give(&mut quarantining, 0, Input::PeerUp(node(9)));
+    for name in ["one", "other"] {
+        offer.statement.name = name.into();
+        gossip(&mut quarantining, 0, 9, tell(&SignedRecord::sign(offer.clone(), &key(2)).unwrap()));
+    }
+    assert!(quarantining.view().nodes[&node(2)].quarantined);
+    assert_eq!(quarantining.view().workers("web").count(), 0, "whose word it is can't be known");
     ledger.handle_timeout(at(60));
     assert_eq!(kinds(&outputs(&mut ledger)), "open view");
     assert_eq!(ledger.view().workers("web").count(), 0);
