@@ -75,7 +75,7 @@ fuzz: ## arbitrary bytes for what takes bytes from outside, led by coverage: mak
 	@for target in $(or $(TARGET),$(FUZZ_TARGETS)); do \
 		corpus=target/fuzz/corpus/$$target; mkdir -p $$corpus && echo "== $$target" && \
 		P2P_FED_FUZZ=$$target P2P_FED_FUZZ_CORPUS=$$corpus $(FUZZ_BIN) $$corpus -artifact_prefix=target/fuzz/$$target- \
-			-max_total_time=$(or $(SECONDS),60) -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 $(ARGS) || exit; \
+			-max_total_time=$(or $(SECONDS),60) -timeout=25 -rss_limit_mb=1024 -print_final_stats=1 $(ARGS) || exit; \
 	done
 
 # Not the simulation: it takes longer than all of these, and the sessions, laws and vectors are what notices first.
