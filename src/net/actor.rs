@@ -287,6 +287,7 @@ impl Actor {
                 self.swarm.behaviour_mut().members.ping.watch(peers.clone());
                 self.dialer.want(peers);
             }
+            Command::Keep(peers) => self.dialer.keep(peers),
             Command::Disconnect(peer) => {
                 // An error means that there is no connection, which is what was wanted.
                 let _ = self.swarm.disconnect_peer_id(peer);
@@ -522,8 +523,10 @@ impl Actor {
     }
 
     fn on_providers(&mut self, providers: impl IntoIterator<Item = PeerId>) {
+        let now = self.now();
         for peer in providers {
-            if peer == *self.swarm.local_peer_id() || self.swarm.is_connected(&peer) {
+            let is_known = peer == *self.swarm.local_peer_id() || self.swarm.is_connected(&peer);
+            if is_known || !self.dialer.is_worth_meeting(now, &peer) {
                 continue;
             }
             // Their addresses are known to the running lookup alone, so the dial goes out while it runs.
