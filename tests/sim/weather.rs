@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use p2p_fed_ledger::SignedRecord;
+
 use crate::{
     check, checks,
     cost::{KINDS, Kind},
     scenario::{Act, Disk, ms, s, scenario},
     still, try_out,
-    world::run,
+    world::{World, run},
 };
 
 /// Within three sync periods and the way there, all that some gossip messages lost is repaired.
@@ -243,4 +245,30 @@ fn silence_is_cheap() {
     let of = |kind: Kind| (end[kind as usize] - start[kind as usize]) / 10 / 300;
     let per_second = of(Kind::Gossip) + of(Kind::Sync) + of(Kind::Setup);
     assert!(per_second < 700, "{per_second} bytes per second and node: {:?}", KINDS.map(|kind| (kind, of(kind))));
+}
+
+/// As when ten thousand nodes come back after a power cut: more arrives from each neighbour than one may pass on, and
+/// nobody is to blame.
+#[test]
+#[ignore = "the fifth burst of honest gossip expels its messenger"]
+fn who_passes_on_what_everybody_says_at_once_is_not_expelled() {
+    let (nodes, guests, rounds) = (4, 600, 2);
+    let mut world = World::new(scenario("everybody at once").nodes(nodes), 1, false);
+    world.invite(nodes, guests);
+    for node in 0..nodes {
+        world.know_guests(node);
+        world.boot(node, Disk::Kept);
+    }
+    for change in 0..nodes * guests * rounds {
+        world.run_until(s(5) + Duration::from_micros(800) * u32::try_from(change).expect("not that many"));
+        world.change_guest(change % (nodes * guests));
+    }
+    world.run_until(s(40));
+    let said = world.guests.iter().map(|guest| (guest.id, guest.record.id()));
+    for (owner, id) in said {
+        for node in &world.nodes {
+            let held = node.ledger.as_ref().and_then(|ledger| ledger.record(&owner));
+            assert_eq!(held.map(SignedRecord::id), Some(id), "what gossip dropped came by sync");
+        }
+    }
 }
