@@ -12,7 +12,7 @@ BENCH_PEERS := haproxy stunnel4 openssh-server openssh-client openssl
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check fmt clippy docs deny test unit e2e sim soak fuzz peers bench bench-peers scale fleet micro instructions \
+.PHONY: help build demo check fmt clippy docs deny test unit e2e sim soak fuzz mutants peers bench bench-peers scale fleet micro instructions \
 	instructions-record reconcile valgrind install clean
 
 help: ## list the targets
@@ -75,8 +75,16 @@ fuzz: ## arbitrary bytes for what takes bytes from outside, led by coverage: mak
 	@for target in $(or $(TARGET),$(FUZZ_TARGETS)); do \
 		corpus=target/fuzz/corpus/$$target; mkdir -p $$corpus && echo "== $$target" && \
 		P2P_FED_FUZZ=$$target P2P_FED_FUZZ_CORPUS=$$corpus $(FUZZ_BIN) $$corpus -artifact_prefix=target/fuzz/$$target- \
-			-max_total_time=$(or $(SECONDS),60) -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 $(ARGS) || exit; \
+			-max_total_time=$(or $(SECONDS),60) -timeout=25 -rss_limit_mb=1024 -print_final_stats=1 $(ARGS) || exit; \
 	done
+
+# Not the simulation: it takes longer than all of these, and the sessions, laws and vectors are what notices first.
+mutants: target/tools/bin/cargo-mutants ## changes to the ledger that none of its tests notices: make mutants SHARD=0/4
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(CARGO) mutants --package p2p-fed-ledger --output target/mutants -j1 --timeout 120 \
+		--sharding round-robin --shard $(or $(SHARD),0/1) -- --lib --test laws --test golden --test formats
+
+target/tools/bin/cargo-mutants:
+	$(CARGO) install --quiet --locked --root target/tools cargo-mutants
 
 BENCH := $(CARGO) run --release --locked --package p2p-fed-cli --example bench -- --bin $(BIN)
 

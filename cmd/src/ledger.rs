@@ -100,7 +100,13 @@ fn traffic(traffic: &Traffic) -> Table {
         table.row([what.to_owned(), messages.to_string(), bytes(size)]);
     }
     table.row(["gossip dropped".to_owned(), traffic.gossip_dropped.to_string(), "-".to_owned()]);
-    for (what, size) in [("TCP sent", traffic.tcp_sent_bytes), ("TCP received", traffic.tcp_received_bytes)] {
+    let flows = [
+        ("TCP sent", traffic.tcp_sent_bytes),
+        ("TCP received", traffic.tcp_received_bytes),
+        ("QUIC sent", traffic.quic_sent_bytes),
+        ("QUIC received", traffic.quic_received_bytes),
+    ];
+    for (what, size) in flows {
         table.row([what.to_owned(), "-".to_owned(), bytes(size)]);
     }
     table
@@ -183,6 +189,8 @@ mod tests {
                     gossip dropped    2         -\n\
                     TCP sent          -         1.0MiB\n\
                     TCP received      -         0B\n\
+                    QUIC sent         -         0B\n\
+                    QUIC received     -         0B\n\
                     \n\
                     counters\n\
                     COUNT  WHAT\n\

@@ -502,6 +502,10 @@ mod tests {
         assert!(!grant(2_000_000_000).is_expired(1_999_999_999_999));
         assert!(grant(2_000_000_000).is_expired(2_000_000_000_000));
         assert!(!grant(0).is_expired(u64::MAX), "0 is never");
+        let expires = |expires_unix_s| Invitation { expires_unix_s, ..invitation() };
+        assert!(!expires(2_000_000_000).is_expired(1_999_999_999_999));
+        assert!(expires(2_000_000_000).is_expired(2_000_000_000_000));
+        assert!(!expires(0).is_expired(u64::MAX), "0 is never");
     }
 
     #[test]

@@ -602,8 +602,9 @@ mod tests {
     fn a_thousand_members_and_their_bans_fit() {
         let signed = SignedDecree::sign(with(1000, 100, 100), &key()).unwrap();
         assert!(signed.bytes().len() <= DECREE_MAX);
-        assert_eq!(signed.decree().rotation.as_ref().unwrap().sealed.get(&node(999)), Some(&[7; SEALED]));
-        assert_eq!(signed.decree().rotation.as_ref().unwrap().sealed.get(&node(1000)), None);
+        let sealed = &signed.decree().rotation.as_ref().unwrap().sealed;
+        assert_eq!((sealed.get(&node(999)), sealed.get(&node(1000))), (Some(&[7; SEALED]), None));
+        assert_eq!((sealed.len(), sealed.is_empty(), Sealed::default().is_empty()), (1000, false, true));
     }
 
     #[test]
@@ -619,6 +620,9 @@ mod tests {
             panic!("not the bans")
         };
         assert!(SignedDecree::sign(with(0, u16::try_from(fit).unwrap(), 5), &key()).is_ok());
+        let one_more = with(0, u16::try_from(fit).unwrap() + 1, 5);
+        assert!(matches!(refused(one_more), DecreeError::Bans { fit: less, .. } if less <= fit), "{fit} fit");
+        assert!(fit > 1500);
         let over = vec![0; DECREE_MAX + 1];
         assert_eq!(
             UnverifiedDecree::decode(&over).unwrap_err(),

@@ -312,6 +312,11 @@ mod tests {
         for payload in [&[0][..], &[0, 5, 1], &[0xff, 0xff]] {
             assert!(Records(payload.to_vec()).rumours().is_err(), "{payload:?}");
         }
+        let of_length = |len: usize| Records([&(len as u16).to_be_bytes()[..], &vec![1; len]].concat());
+        assert_eq!(of_length(RUMOUR_MAX).rumours().unwrap().len(), 1);
+        for len in [RUMOUR_MAX + 1, RUMOUR_MAX + 2] {
+            assert_eq!(of_length(len).rumours(), Err(WireError::TooLong { len, max: RUMOUR_MAX }));
+        }
     }
 
     #[test]

@@ -124,6 +124,7 @@ mod tests {
             assert!(text.parse::<ServiceGlob>().is_err(), "{text:?}");
         }
         assert!("*".repeat(63).parse::<ServiceGlob>().is_ok());
+        assert_eq!(glob("llm-?.*").to_string(), "llm-?.*");
     }
 
     #[test]

@@ -247,6 +247,12 @@ pub struct Traffic {
     pub tcp_sent_bytes: u64,
     /// Bytes that came over them.
     pub tcp_received_bytes: u64,
+    /// Bytes that left over streams of libp2p's QUIC connections, without what carries and secures them.
+    #[serde(default)]
+    pub quic_sent_bytes: u64,
+    /// Bytes that came over them.
+    #[serde(default)]
+    pub quic_received_bytes: u64,
 }
 
 /// Messages, and their bytes without what carries them.

@@ -14,7 +14,6 @@ use libp2p::{
     core::ConnectedPoint,
     gossipsub, identify, kad,
     multiaddr::Protocol,
-    ping,
     swarm::{
         ConnectionId, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
@@ -41,7 +40,7 @@ use super::{
     listen, mdns,
     mesh::{self, Scores},
     neighbours::PICKED,
-    node_of, peer_of,
+    node_of, peer_of, ping,
     rendezvous::{Rendezvous, Step},
     renewals::RENEW,
     streams::{self, Inbound},
@@ -284,7 +283,11 @@ impl Actor {
                     self.found(now, peer, addresses, Source::Ledger);
                 }
             }
-            Command::Want(peers) => self.dialer.want(peers),
+            Command::Want(peers) => {
+                self.swarm.behaviour_mut().members.ping.watch(peers.clone());
+                self.dialer.want(peers);
+            }
+            Command::Keep(peers) => self.dialer.keep(peers),
             Command::Disconnect(peer) => {
                 // An error means that there is no connection, which is what was wanted.
                 let _ = self.swarm.disconnect_peer_id(peer);
@@ -494,9 +497,9 @@ impl Actor {
         }
     }
 
-    fn on_ping(&mut self, ping::Event { peer, connection, result }: ping::Event) {
+    fn on_ping(&mut self, ping::Event { peer, connection, answer }: ping::Event) {
         if let Some(node) = node_of(&peer)
-            && self.connections.pinged(node, connection, result.ok())
+            && self.connections.pinged(node, connection, answer)
         {
             self.swarm.close_connection(connection);
         }
@@ -520,8 +523,10 @@ impl Actor {
     }
 
     fn on_providers(&mut self, providers: impl IntoIterator<Item = PeerId>) {
+        let now = self.now();
         for peer in providers {
-            if peer == *self.swarm.local_peer_id() || self.swarm.is_connected(&peer) {
+            let is_known = peer == *self.swarm.local_peer_id() || self.swarm.is_connected(&peer);
+            if is_known || !self.dialer.is_worth_meeting(now, &peer) {
                 continue;
             }
             // Their addresses are known to the running lookup alone, so the dial goes out while it runs.

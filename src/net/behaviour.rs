@@ -1,9 +1,9 @@
 //! What this node speaks: among members everything, with servers of a DHT Kademlia and identify alone.
 
-use std::{io, time::Duration};
+use std::io;
 
 use libp2p::{
-    connection_limits, identify, identity, kad, ping,
+    connection_limits, identify, identity, kad,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
 
@@ -14,21 +14,16 @@ use super::{
     members::Members,
     mesh::{self, Gossipsub},
     meter::Meter,
-    streams,
+    ping, streams,
     topics::Allowed,
 };
-
-/// Signalling round trips. libp2p keeps quiet about a ping that failed unless the next one fails too, so a stopped process
-/// is found within twice the sum: 9 s.
-const PING_INTERVAL: Duration = Duration::from_millis(2500);
-const PING_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Connections that have not finished their handshakes. Admission has its own, lower bound for those that have.
 const PENDING_INBOUND: u32 = 128;
 const PENDING_OUTBOUND: u32 = 128;
 
-/// Connections in total: two hundred machines, each dialled and dialling at once over two transports, and some room.
-const ESTABLISHED: u32 = 1024;
+/// Connections in total: a front of a thousand workers, each dialled and dialling at once. Neighbours are a few beside them.
+const ESTABLISHED: u32 = 2048;
 
 /// Connections to one peer: those that streams fill, and four for a peer that dials anew, and is dialled, over two
 /// transports, while the old ones are not found out to be dead.
@@ -47,7 +42,7 @@ pub(super) struct Behaviour {
 #[derive(NetworkBehaviour)]
 pub(super) struct MemberBehaviour {
     pub(super) gossip: Gossipsub,
-    ping: ping::Behaviour,
+    pub(super) ping: ping::Behaviour,
     streams: streams::Behaviour,
 }
 
@@ -68,11 +63,8 @@ impl Behaviour {
         let identify = identify::Config::new("p2p-fed/1".to_owned(), keypair.public())
             .with_agent_version(concat!("p2p-fed/", env!("CARGO_PKG_VERSION")).to_owned())
             .with_push_listen_addr_updates(true);
-        let members = MemberBehaviour {
-            gossip: mesh::behaviour(topics, meter)?,
-            ping: ping::Behaviour::new(ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT)),
-            streams,
-        };
+        let members =
+            MemberBehaviour { gossip: mesh::behaviour(topics, meter)?, ping: ping::Behaviour::default(), streams };
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits),
             identify: identify::Behaviour::new(identify),

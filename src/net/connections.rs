@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use super::{Peer, Peers, Transport, peers::Rtt};
 use crate::ledger::NodeId;
 
-/// Pings in a row without an answer after which a connection is given up. One makes the peer unresponsive, and it gets no
-/// work; the connection is kept a little longer, because a machine that was merely frozen goes on with it.
-const SILENT_PINGS: u32 = 2;
+/// How often in a row it is told that there is no answer before a connection is given up. Once makes the peer unresponsive,
+/// and it gets no work; the connection is kept a little longer, because a machine that was merely frozen goes on with it.
+const SILENCES: u32 = 3;
 
 /// All connections to members. Each change is told at once, as a new [`Peers`].
 #[derive(Debug)]
@@ -31,7 +31,7 @@ struct Connection {
     dialled: bool,
     clock_ahead_ms: i64,
     rtt: Rtt,
-    /// Pings in a row that nobody answered.
+    /// How often in a row it was told that there is no answer.
     silent: u32,
 }
 
@@ -87,7 +87,7 @@ impl Connections {
         true
     }
 
-    /// A ping ended, with a round trip or without. Whether the connection is to be given up.
+    /// A ping was answered after a round trip, or is not yet. Whether the connection is to be given up.
     pub(super) fn pinged(&mut self, node: NodeId, id: ConnectionId, answer: Option<Duration>) -> bool {
         let Some(connection) = self
             .by_node
@@ -108,7 +108,7 @@ impl Connections {
         if was_silent != (silent > 0) {
             self.tell();
         }
-        silent >= SILENT_PINGS
+        silent >= SILENCES
     }
 
     fn tell(&self) {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_peer_is_told_at_once_and_given_up_at_the_second_ping() {
+    fn a_silent_peer_is_told_at_once_and_given_up_at_the_third_time() {
         let (mut connections, peers) = Connections::new();
         let id = ConnectionId::new_unchecked(1);
         connections.opened(NODE, id, &point(), 0, false);
@@ -163,6 +163,7 @@ mod tests {
         assert!(!peers.borrow().connected[&NODE].responsive);
         assert!(!connections.pinged(NODE, id, Some(Duration::from_millis(3))), "it is back");
         assert!(peers.borrow().connected[&NODE].responsive);
+        assert!(!connections.pinged(NODE, id, None));
         assert!(!connections.pinged(NODE, id, None));
         assert!(connections.pinged(NODE, id, None));
     }

@@ -4,7 +4,7 @@
 //! Beyond [`SMALL`] nodes, a node dials
 //!
 //! * the members that it picks for itself ([`Neighbours`]),
-//! * those that it *wants*, because it has use for them,
+//! * those that it *wants*, because it has use for them, or *keeps*, because they may have use for it,
 //! * bootstrap peers, until it has neighbours and the ledger knows them, and
 //! * one that it heard of and that the ledger does not know for a while: perhaps the other half of a network that fell
 //!   apart.
@@ -130,6 +130,7 @@ pub(super) struct Dialer {
     barred: BTreeMap<PeerId, Duration>,
     listed: BTreeSet<PeerId>,
     wanted: BTreeSet<PeerId>,
+    kept: BTreeSet<PeerId>,
     neighbours: Neighbours,
     /// When somebody is due, unless something changed since that was found out.
     next: Option<Duration>,
@@ -149,6 +150,7 @@ impl Dialer {
             barred: BTreeMap::new(),
             listed: BTreeSet::new(),
             wanted: BTreeSet::new(),
+            kept: BTreeSet::new(),
             neighbours: Neighbours::new(seed),
             next: None,
             changed: true,
@@ -227,10 +229,16 @@ impl Dialer {
         }
     }
 
-    /// These, and no others, are dialled although they are no neighbours.
+    /// These, and no others but those kept, are dialled although they are no neighbours.
     pub(super) fn want(&mut self, wanted: BTreeSet<PeerId>) {
         self.changed = true;
         self.wanted = wanted;
+    }
+
+    /// So are these.
+    pub(super) fn keep(&mut self, kept: BTreeSet<PeerId>) {
+        self.changed = true;
+        self.kept = kept;
     }
 
     /// These are not dialled before the time given, and all others are.
@@ -374,6 +382,12 @@ impl Dialer {
         unneeded.into_iter().map(|(peer, _)| peer).collect()
     }
 
+    /// Whether a member that the DHT tells of, and that is not connected, is to be dialled at its addresses there.
+    pub(super) fn is_worth_meeting(&self, now: Duration, peer: &PeerId) -> bool {
+        let is_barred = self.barred.get(peer).is_some_and(|until| now < *until);
+        !is_barred && (self.is_small() || self.company() < PICKED || !self.listed.contains(peer))
+    }
+
     /// Members that are connected.
     pub(super) fn company(&self) -> usize {
         self.connected.values().filter(|is_member| **is_member).count()
@@ -412,6 +426,7 @@ impl Dialer {
     fn needs(&self, entry: &Entry, peer: PeerId) -> bool {
         self.is_small()
             || self.wanted.contains(&peer)
+            || self.kept.contains(&peer)
             || self.neighbours.has_picked(&peer)
             || (entry.is_bootstrap && !(self.listed.contains(&peer) && self.company() >= PICKED))
     }
@@ -680,6 +695,8 @@ mod tests {
         assert!(!dialer.unneeded().iter().any(|peer| idle.contains(peer)));
         dialer.want(BTreeSet::new());
         assert_eq!(dialer.unneeded().len(), 20);
+        dialer.keep(idle.into_iter().collect());
+        assert_eq!(dialer.unneeded(), []);
     }
 
     #[test]
@@ -695,6 +712,17 @@ mod tests {
         assert_eq!(run(&mut dialer, 60 * S, |_| true), []);
         dialer.unlist(60 * S, hub);
         assert_eq!(run(&mut dialer, 60 * S, |_| true), [hub]);
+    }
+
+    #[test]
+    fn of_those_that_the_dht_tells_of_only_the_unknown_are_met_once_there_are_neighbours() {
+        let (mut dialer, peers) = in_network_of(100);
+        let (last, unknown) = (*peers.last().unwrap(), member(1000));
+        assert!(dialer.is_worth_meeting(S, &last), "alone");
+        run(&mut dialer, 2 * S, |_| true);
+        assert!(!dialer.is_worth_meeting(2 * S, &last) && dialer.is_worth_meeting(2 * S, &unknown));
+        dialer.bar([(unknown, 9 * S)].into());
+        assert!(!dialer.is_worth_meeting(8 * S, &unknown) && dialer.is_worth_meeting(9 * S, &unknown));
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub(super) fn announced(config: &Config, listening: Vec<Multiaddr>) -> Vec<Multi
 }
 
 /// The address is of this host or of a private network (RFC 1918, RFC 4193, link-local).
-pub(super) fn is_lan(address: &Multiaddr) -> bool {
+pub fn is_lan(address: &Multiaddr) -> bool {
     match ip_of(address) {
         Some(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
         Some(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),

@@ -11,6 +11,7 @@ use std::{
 };
 
 use futures::{AsyncRead, AsyncWrite};
+use libp2p::core::muxing::{StreamMuxer, StreamMuxerEvent};
 
 /// Counts. Clones share.
 #[derive(Clone, Debug, Default)]
@@ -20,14 +21,21 @@ pub struct Meter {
 
 #[derive(Debug, Default)]
 struct Counts {
-    tcp_sent: AtomicU64,
-    tcp_received: AtomicU64,
+    tcp: Flow,
+    quic: Flow,
     published: Count,
     passed_on: Count,
     received: Count,
     dropped: AtomicU64,
     sync_sent: Count,
     sync_received: Count,
+}
+
+/// Bytes, each way.
+#[derive(Debug, Default)]
+struct Flow {
+    sent: AtomicU64,
+    received: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +52,10 @@ pub struct Traffic {
     pub tcp_sent: u64,
     /// Bytes that came over them.
     pub tcp_received: u64,
+    /// Bytes that left over streams of libp2p's QUIC connections, without what carries and secures them.
+    pub quic_sent: u64,
+    /// Bytes that came over them.
+    pub quic_received: u64,
     /// This node's own rumours, as often as they were sent: once to each peer of the mesh.
     pub published: Volume,
     /// Other nodes' rumours, as often as they were passed on: once to each peer of the mesh but the one they came from.
@@ -72,8 +84,10 @@ impl Meter {
     pub fn traffic(&self) -> Traffic {
         let counts = &self.counts;
         Traffic {
-            tcp_sent: counts.tcp_sent.load(Ordering::Relaxed),
-            tcp_received: counts.tcp_received.load(Ordering::Relaxed),
+            tcp_sent: counts.tcp.sent.load(Ordering::Relaxed),
+            tcp_received: counts.tcp.received.load(Ordering::Relaxed),
+            quic_sent: counts.quic.sent.load(Ordering::Relaxed),
+            quic_received: counts.quic.received.load(Ordering::Relaxed),
             published: counts.published.volume(),
             passed_on: counts.passed_on.volume(),
             received: counts.received.volume(),
@@ -122,34 +136,48 @@ impl Count {
     }
 }
 
-/// A TCP connection whose bytes are counted.
+/// Which of the transports carries a connection.
+type Way = fn(&Counts) -> &Flow;
+
+/// A TCP connection, a QUIC connection, or one of its streams, whose bytes are counted.
 #[derive(Debug)]
 pub(super) struct Metered<S> {
-    socket: S,
+    inner: S,
     meter: Meter,
+    way: Way,
 }
 
 impl<S> Metered<S> {
-    pub(super) fn new(socket: S, meter: Meter) -> Self {
-        Self { socket, meter }
+    /// A TCP connection.
+    pub(super) fn tcp(socket: S, meter: Meter) -> Self {
+        Self { inner: socket, meter, way: |counts| &counts.tcp }
+    }
+
+    /// A QUIC connection.
+    pub(super) fn quic(connection: S, meter: Meter) -> Self {
+        Self { inner: connection, meter, way: |counts| &counts.quic }
     }
 
     fn sent(&self, bytes: usize) {
-        self.meter.counts.tcp_sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        (self.way)(&self.meter.counts).sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn received(&self, bytes: usize) {
+        (self.way)(&self.meter.counts).received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        let read = ready!(Pin::new(&mut self.socket).poll_read(cx, buffer))?;
-        self.meter.counts.tcp_received.fetch_add(read as u64, Ordering::Relaxed);
+        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buffer))?;
+        self.received(read);
         Poll::Ready(Ok(read))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.socket).poll_write(cx, bytes))?;
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, bytes))?;
         self.sent(written);
         Poll::Ready(Ok(written))
     }
@@ -159,17 +187,40 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         cx: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.socket).poll_write_vectored(cx, buffers))?;
+        let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, buffers))?;
         self.sent(written);
         Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_close(cx)
+        Pin::new(&mut self.inner).poll_close(cx)
+    }
+}
+
+impl<M: StreamMuxer<Substream: Unpin> + Unpin> StreamMuxer for Metered<M> {
+    type Substream = Metered<M::Substream>;
+    type Error = M::Error;
+
+    fn poll_inbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::Substream, M::Error>> {
+        let inner = ready!(Pin::new(&mut self.inner).poll_inbound(cx))?;
+        Poll::Ready(Ok(Metered { inner, meter: self.meter.clone(), way: self.way }))
+    }
+
+    fn poll_outbound(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Self::Substream, M::Error>> {
+        let inner = ready!(Pin::new(&mut self.inner).poll_outbound(cx))?;
+        Poll::Ready(Ok(Metered { inner, meter: self.meter.clone(), way: self.way }))
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), M::Error>> {
+        Pin::new(&mut self.inner).poll_close(cx)
+    }
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<StreamMuxerEvent, M::Error>> {
+        Pin::new(&mut self.inner).poll(cx)
     }
 }
 
@@ -182,7 +233,7 @@ mod tests {
     #[tokio::test]
     async fn a_metered_connection_counts_both_ways() {
         let meter = Meter::default();
-        let mut socket = Metered::new(Cursor::new(vec![0; 10]), meter.clone());
+        let mut socket = Metered::tcp(Cursor::new(vec![0; 10]), meter.clone());
         socket.write_all(&[7; 4]).await.unwrap();
         let mut rest = Vec::new();
         socket.read_to_end(&mut rest).await.unwrap();

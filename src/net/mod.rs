@@ -29,6 +29,7 @@ mod mesh;
 mod meter;
 mod neighbours;
 mod peers;
+mod ping;
 mod rendezvous;
 mod renewals;
 mod streams;
@@ -47,6 +48,7 @@ pub use admission::{Denial, Error as AdmissionError, Guests};
 pub use bars::{Bar, Refused};
 pub use door::KNOCK;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub};
+pub use listen::is_lan;
 pub use meter::{Meter, Traffic, Volume};
 pub use peers::{Peer, Peers, Transport, node_of, peer_of};
 pub use streams::{Inbound, Stream, Streams};
@@ -211,6 +213,7 @@ enum Command {
     Judge(Receipt, Acceptance),
     List { listed: Vec<(PeerId, Vec<Multiaddr>)>, gone: Vec<PeerId> },
     Want(BTreeSet<PeerId>),
+    Keep(BTreeSet<PeerId>),
     Disconnect(PeerId),
     Bar { node: NodeId, length: Duration, why: String },
     Ban(BTreeSet<NodeId>),
@@ -345,11 +348,17 @@ impl Net {
         self.send(Command::List { listed: listed.collect(), gone: gone.collect() }).await;
     }
 
-    /// The members that this node has use for: however large the network, they are dialled, and kept, until the next call,
-    /// which replaces them as a whole.
+    /// The members that this node has use for: however large the network, they are dialled and kept, and it is looked often
+    /// whether they live, until the next call, which replaces them as a whole.
     pub async fn want(&self, nodes: impl IntoIterator<Item = NodeId>) {
         let wanted = nodes.into_iter().filter_map(|node| peer_of(&node));
         self.send(Command::Want(wanted.collect())).await;
+    }
+
+    /// The members that may have use for this node and cannot dial it: they are dialled and kept likewise, but not watched.
+    pub async fn keep(&self, nodes: impl IntoIterator<Item = NodeId>) {
+        let kept = nodes.into_iter().filter_map(|node| peer_of(&node));
+        self.send(Command::Keep(kept.collect())).await;
     }
 
     /// Closes all connections to `node`.

@@ -85,9 +85,10 @@ fn addressed(
     ));
     let mut muxer = yamux::Config::default();
     muxer.set_max_num_streams(MAX_STREAMS);
+    let counted = meter.clone();
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true).listen_backlog(BACKLOG))
         .and_then(move |socket, point| door.open(socket, point))
-        .map(move |socket, _| Metered::new(socket, meter))
+        .map(move |socket, _| Metered::tcp(socket, counted))
         .map_err(Either::into_inner)
         .upgrade(Version::V1Lazy)
         .authenticate(secure)
@@ -100,8 +101,8 @@ fn addressed(
     datagram.max_connection_data = QUIC_WINDOW;
     datagram.max_idle_timeout = QUIC_IDLE.as_millis() as u32;
     datagram.keep_alive_interval = QUIC_KEEP_ALIVE;
-    let quic =
-        quic::tokio::Transport::new(datagram).map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));
+    let quic = quic::tokio::Transport::new(datagram)
+        .map(move |(peer, connection), _| (peer, StreamMuxerBox::new(Metered::quic(connection, meter))));
 
     Ok(OrTransport::new(quic, tcp).map(|either, _| either.into_inner()))
 }

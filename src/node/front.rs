@@ -1,6 +1,6 @@
 //! A front in its node: its table follows the ledger and the connections.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -12,7 +12,7 @@ use crate::{
     direct,
     front::{self, End},
     gossip::Gossip,
-    ledger::{NodeId, View},
+    ledger::NodeId,
     net::{Net, Peers},
 };
 
@@ -134,47 +134,6 @@ async fn follow(
         }
     }
     "table"
-}
-
-/// Keeps connections to every worker that the fronts may pick, however large the network is.
-pub(super) async fn want(
-    fronts: Vec<balance::Config>,
-    net: Net,
-    gossip: Gossip,
-    stop: CancellationToken,
-) -> &'static str {
-    let mut views = gossip.views();
-    let mut told = BTreeSet::new();
-    loop {
-        let view = views.borrow_and_update().clone();
-        let wanted = wanted(&fronts, &view);
-        if wanted != told {
-            net.want(wanted.iter().copied()).await;
-            told = wanted;
-        }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => break,
-            Ok(()) = views.changed() => {}
-            else => {
-                // The ledger ends when the node stops.
-                stop.cancelled().await;
-                break;
-            }
-        }
-    }
-    "wanted workers"
-}
-
-fn wanted(fronts: &[balance::Config], view: &View) -> BTreeSet<NodeId> {
-    let workers = fronts.iter().flat_map(|front| {
-        let allowed = view.workers(&front.service).filter(|(_, record, _)| match &front.pin {
-            Some(pin) => pin.allows(record),
-            None => true,
-        });
-        allowed.map(|(node, ..)| *node)
-    });
-    workers.collect()
 }
 
 /// Nodes that answer, this one included: its own number never changes.

@@ -8,6 +8,7 @@
 //! **Invariant.** Every task is in one set. If one ends before it was told to, the node has failed ([`Node::failed`]): a
 //! half-dead node is worse than a dead one.
 
+mod company;
 mod error;
 mod front;
 mod guest;
@@ -176,7 +177,7 @@ impl Node {
             fronts.push(front::Running::start(front, path, &net, &gossip, &mut tasks, &network_stop)?);
         }
         let tables = fronts.iter().map(front::Running::table).collect();
-        tasks.spawn(front::want(tables, net.clone(), gossip.clone(), network_stop.clone()));
+        tasks.spawn(company::keep(tables, worker.clone(), net.clone(), gossip.clone(), network_stop.clone()));
         let network = Box::pin(network);
         tasks.spawn(async {
             network.await;

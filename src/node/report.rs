@@ -153,6 +153,8 @@ fn traffic_of(traffic: net::Traffic) -> api::Traffic {
         sync_received: volume(traffic.sync_received),
         tcp_sent_bytes: traffic.tcp_sent,
         tcp_received_bytes: traffic.tcp_received,
+        quic_sent_bytes: traffic.quic_sent,
+        quic_received_bytes: traffic.quic_received,
     }
 }
 

@@ -34,6 +34,8 @@ async fn a_bootstrap_address_needs_no_peer_id_and_may_be_quic() {
     let two = Member::join(&token, quiet(vec![quic])).await;
     two.meets(one.id).await;
     assert_eq!(two.net.peers().borrow().connected[&one.id].transport, Transport::Quic);
+    let traffic = two.net.meter().traffic();
+    assert!(traffic.quic_sent > 0 && traffic.quic_received > 0 && traffic.tcp_sent == 0, "{traffic:?}");
 }
 
 #[tokio::test]
@@ -45,6 +47,23 @@ async fn members_meet_by_mdns_alone() {
     let two = Member::join(&token, config()).await;
     one.meets(two.id).await;
     two.meets(one.id).await;
+}
+
+#[tokio::test]
+async fn the_round_trip_is_known_at_both_ends() {
+    let token = token();
+    let one = Member::join(&token, quiet(vec![])).await;
+    let two = Member::join(&token, quiet(one.addresses())).await;
+    for (member, peer) in [(&one, two.id), (&two, one.id)] {
+        member.meets(peer).await;
+        let mut look = tokio::time::interval(Duration::from_millis(20));
+        soon("a ping to be answered", async {
+            while member.net.peers().borrow().connected[&peer].rtt().is_none() {
+                look.tick().await;
+            }
+        })
+        .await;
+    }
 }
 
 /// With QUIC alone in the first announcement, peers on the LAN dialled QUIC for ever after.

@@ -338,7 +338,9 @@ impl Network {
         let link = &mut self.links[number];
         (link.up, link.meshed, link.broken_since, link.tried_at, link.down_since) = (false, false, None, None, now);
         let ended = std::mem::take(&mut link.streams);
-        ended.iter().for_each(|stream| drop(self.streams.remove(stream)));
+        for stream in &ended {
+            self.streams.remove(stream);
+        }
         self.restless.insert(number);
         self.lonely.extend([a, b]);
         self.moved.extend([a, b]);

@@ -314,8 +314,8 @@ const END: &str = "<!-- end of what is made -->\n";
 fn idle_bar(size: usize) -> u64 {
     match size {
         ..=10 => 1000,
-        ..=100 => 2000,
-        ..=1000 => 5000,
+        11..=100 => 2000,
+        101..=1000 => 5000,
         _ => 10_000,
     }
 }
@@ -323,7 +323,7 @@ fn idle_bar(size: usize) -> u64 {
 fn bytes(bytes: u64) -> String {
     match bytes {
         ..1000 => format!("{bytes} B"),
-        ..1_000_000 => format!("{:.2} KB", bytes as f64 / 1e3),
+        1000..1_000_000 => format!("{:.2} KB", bytes as f64 / 1e3),
         _ => format!("{:.2} MB", bytes as f64 / 1e6),
     }
 }

@@ -142,6 +142,14 @@ fn gossip_is_judged_by_what_it_is() {
 }
 
 #[test]
+fn a_kind_of_a_later_version_is_ignored_unless_it_is_too_long() {
+    let mut ledger = ledger(1);
+    give(&mut ledger, 0, Input::PeerUp(node(9)));
+    assert_eq!(gossip(&mut ledger, 0, 9, vec![200; RUMOUR_MAX]).0, Verdict::Ignore);
+    assert_eq!(gossip(&mut ledger, 0, 9, vec![200; RUMOUR_MAX + 1]).0, Verdict::Reject);
+}
+
+#[test]
 fn a_forged_record_costs_the_sender() {
     let mut ledger = ledger(1);
     give(&mut ledger, 0, Input::PeerUp(node(9)));
@@ -579,4 +587,60 @@ fn workers_of_a_view_are_the_fresh_ones() {
 fn no_secret_is_shown() {
     let shown = format!("{:?}", ledger(1));
     assert!(shown.starts_with("Ledger") && !shown.contains("[1, 1, 1"), "{shown}");
+}
+
+// --- counters ---
+
+/// What a ledger that is told this by gossip counts.
+fn counted(config: Config, told: &[Vec<u8>]) -> Counters {
+    let mut ledger = Ledger::new(config, key(1), None, at(0), 1);
+    give(&mut ledger, 0, Input::PeerUp(node(9)));
+    told.iter().for_each(|bytes| drop(gossip(&mut ledger, 0, 9, bytes.clone())));
+    ledger.counters()
+}
+
+fn changed(n: u8, change: impl FnOnce(&mut Record)) -> Vec<u8> {
+    let mut record = (**record(n, 5, "a").record()).clone();
+    change(&mut record);
+    tell(&SignedRecord::sign(record, &key(n)).unwrap())
+}
+
+#[test]
+fn each_refusal_is_counted_as_what_it_is() {
+    let refused = Counters { gossip_ignored: 1, ..Counters::default() };
+    let accepted = Counters { gossip_accepted: 1, ..refused };
+    let generation = changed(2, |record| record.generation = 1);
+    assert_eq!(counted(CONFIG, &[generation]), Counters { refused_generation: 1, ..refused });
+    let date = changed(2, |record| record.issued_ms = 1);
+    assert_eq!(counted(CONFIG, &[date]), Counters { refused_date: 1, ..refused });
+    let sequence = changed(2, |record| record.seq = u64::MAX);
+    assert_eq!(counted(CONFIG, &[sequence]), Counters { refused_sequence: 1, ..refused });
+    let full = Config { owners_max: 1, ..CONFIG };
+    let two = [changed(2, |_| {}), changed(3, |_| {})];
+    assert_eq!(counted(full, &two), Counters { refused_full: 1, ..accepted });
+    let often: Vec<_> = (1..=18).map(|seq| changed(2, |record| record.seq = seq)).collect();
+    let paced = counted(CONFIG, &often);
+    assert_eq!(paced.gossip_accepted + paced.refused_pace, 18);
+    assert!(paced.refused_pace > 0 && paced.refused_pace == paced.gossip_ignored);
+
+    assert_eq!(counted(governed(), &[changed(2, |_| {})]), Counters { refused_credential: 1, ..refused });
+    let guest = |change: fn(&mut Invitation), service: &str| {
+        let mut invitation = credential(2).invitation().clone();
+        change(&mut invitation);
+        let shown = Credential::bind(SignedInvitation::sign(invitation, &key(ISSUER)), &key(HOLDER), node(2));
+        let (name, protocol, labels) = (service.to_owned(), Protocol::Tcp, [].into());
+        changed(2, |record| {
+            record.credential = Some(shown);
+            record.statement.services = vec![Service { name, protocol, weight: 1, slots: 0, labels }];
+        })
+    };
+    let limited = guest(|invitation| invitation.services = "llm-*".parse().unwrap(), "ssh");
+    assert_eq!(counted(governed(), &[limited]), Counters { refused_role: 1, ..refused });
+    let over = guest(|invitation| invitation.expires_unix_s = 1, "llm");
+    assert_eq!(counted(governed(), &[over]), Counters { refused_expired: 1, ..refused });
+    let decreed = Counters { decrees: 1, ..accepted };
+    let ban = told(&decree(7, |decree| _ = decree.banned.insert(node(2))));
+    assert_eq!(counted(governed(), &[ban, guest(|_| {}, "llm")]), Counters { refused_banned: 1, ..decreed });
+    let revocation = told(&decree(7, |decree| _ = decree.revoked.insert(Serial([2; 16]))));
+    assert_eq!(counted(governed(), &[revocation, guest(|_| {}, "llm")]), Counters { refused_revoked: 1, ..decreed });
 }

@@ -148,3 +148,115 @@ fn unix_ms() -> u64 {
 fn ahead(theirs: u64, ours: u64) -> i64 {
     theirs.saturating_sub(ours) as i64 - ours.saturating_sub(theirs) as i64
 }
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::SigningKey;
+    use futures::FutureExt;
+    use proptest::prelude::*;
+    use tokio_util::compat::TokioAsyncReadCompatExt;
+
+    use super::*;
+    use crate::{
+        identity::{RuntimeDir, StateDir},
+        ledger::{Credential, Invitation, NetworkId, NodeId, Roles, Serial, ServiceGlob, SignedInvitation},
+        net::peer_of,
+        token::AdmissionKey,
+    };
+
+    const NETWORK: NetworkId = NetworkId([1; 16]);
+
+    fn key(n: u8) -> SigningKey {
+        SigningKey::from_bytes(&[n; 32])
+    }
+
+    fn node(n: u8) -> NodeId {
+        key(n).verifying_key().into()
+    }
+
+    fn peer(n: u8) -> PeerId {
+        peer_of(&node(n)).unwrap()
+    }
+
+    /// A member's secret, in a network whose issuer is node 9.
+    fn secret() -> Secret {
+        let issuer = Some(key(9).verifying_key().into());
+        Secret { network: NETWORK, issuer, generation: 1, key: AdmissionKey::from_bytes([2; 32]) }
+    }
+
+    fn credential_of(n: u8) -> Credential {
+        let invitation = Invitation {
+            network: NETWORK,
+            serial: Serial([n; 16]),
+            holder: key(8).verifying_key().to_bytes(),
+            roles: Roles::ALL,
+            services: ServiceGlob::any(),
+            expires_unix_s: 0,
+            once: false,
+        };
+        Credential::bind(SignedInvitation::sign(invitation, &key(9)), &key(8), node(n))
+    }
+
+    fn guests(folder: &std::path::Path, n: u8) -> Guests {
+        let runtime = RuntimeDir::at(&folder.join("run")).unwrap();
+        let name = format!("node{n}").parse().unwrap();
+        let state = StateDir::claim(&folder.join("state"), &runtime, "k7qd-93ma", &name, false).unwrap();
+        Guests::new(key(9).verifying_key().into(), NETWORK, &credential_of(n), state.load_spent())
+    }
+
+    /// What comes of a talk with somebody who says all of this at once and then hangs up, whatever is answered.
+    fn hears(dials: bool, guests: Option<&Guests>, said: &[u8]) -> Result<Proved, Error> {
+        let keyring = Keyring::new(secret());
+        let talk = Talk { local: peer(1), keyring: &keyring, guests };
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let (mut near, mut far) = (near.compat(), far.compat());
+        far.write_all(said).now_or_never().unwrap().unwrap();
+        far.close().now_or_never().unwrap().unwrap();
+        let result = match dials {
+            true => talk.dial(peer(2), &mut near, [3; NONCE]).now_or_never(),
+            false => talk.listen(peer(2), &mut near).now_or_never(),
+        };
+        result.expect("all that will be said was said")
+    }
+
+    #[test]
+    fn two_members_that_were_invited_let_each_other_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let keyring = Keyring::new(secret());
+        let [one, two] = [1, 2].map(|n| guests(folder.path(), n));
+        let talk = |n, guests| Talk { local: peer(n), keyring: &keyring, guests: Some(guests) };
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let (mut near, mut far) = (near.compat(), far.compat());
+        let nonce = [3; NONCE];
+        near.write_all(&nonce).now_or_never().unwrap().unwrap();
+        let both = async {
+            tokio::join!(talk(1, &one).dial(peer(2), &mut near, nonce), talk(2, &two).listen(peer(1), &mut far))
+        };
+        let (dialled, listened) = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(both);
+        assert_eq!((dialled.unwrap().generation, listened.unwrap().generation), (1, 1));
+        assert!(one.granted(&node(2)).is_some() && two.granted(&node(1)).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_said_without_the_secret_lets_nobody_in(dials: bool, said: Vec<u8>) {
+            prop_assert!(hears(dials, None, &said).is_err());
+            let long = said.repeat(1000 / (said.len() + 1) + 1);
+            prop_assert!(hears(dials, None, &long).is_err());
+        }
+
+        /// The listener's nonce is not known before it is said, so this is what a dialler hears from a member that was not
+        /// invited: the right proof, and then anything.
+        #[test]
+        fn a_member_that_shows_no_invitation_is_not_let_in(shown: Vec<u8>, length: Option<u16>) {
+            let folder = tempfile::tempdir().unwrap();
+            let (nonce_dialler, nonce_listener) = ([3; NONCE], [4; NONCE]);
+            let transcript = Transcript { dialler: peer(1), listener: peer(2), nonce_dialler, nonce_listener };
+            let proof = transcript.prove(&secret(), Role::Listener, 1_800_000_000_000);
+            let length = length.unwrap_or(shown.len() as u16).to_be_bytes();
+            let said = [&nonce_listener[..], &proof, &[0; PROOF], &[TAKEN], &length, &shown].concat();
+            let result = hears(true, Some(&guests(folder.path(), 1)), &said);
+            prop_assert!(matches!(result, Err(Error::Denied(Denial::Uninvited) | Error::HungUp)), "{result:?}");
+        }
+    }
+}
