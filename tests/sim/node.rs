@@ -20,9 +20,6 @@ pub(crate) const START_MS: u64 = 1_800_000_000_000;
 /// How long gossip remembers a message.
 const SEEN_FOR: Duration = s(60);
 
-/// Bytes of an item of a snapshot before what somebody signed.
-const SNAPSHOT_HEAD: usize = 10;
-
 /// A gossip payload, and what gossip knows it by.
 pub(crate) struct Message {
     pub id: [u8; 16],
@@ -150,10 +147,7 @@ impl Node {
         for item in if disk == Disk::Old { older } else { newest } {
             let mut item = item.clone();
             if disk == Disk::Corrupt && chance.hits(0.5) {
-                // Until when it is fresh, is not signed by anybody.
-                let mut rest = item.split_off(SNAPSHOT_HEAD.min(item.len()));
-                chance.garble(&mut rest);
-                item.append(&mut rest);
+                chance.garble(&mut item);
             }
             ledger.restore(moment, &item);
         }
