@@ -184,7 +184,6 @@ fn an_old_or_damaged_snapshot_does_no_harm() {
 
 /// The time that a snapshot says is left passes by the wall clock.
 #[test]
-#[ignore = "who is not fresh in a snapshot stays so until it renews"]
 fn a_clock_that_jumps_before_a_restart_hides_nobody() {
     let two_hours = 2 * 3600 * 1000;
     try_out(
@@ -250,7 +249,6 @@ fn silence_is_cheap() {
 /// As when ten thousand nodes come back after a power cut: more arrives from each neighbour than one may pass on, and
 /// nobody is to blame.
 #[test]
-#[ignore = "the fifth burst of honest gossip expels its messenger"]
 fn who_passes_on_what_everybody_says_at_once_is_not_expelled() {
     let (nodes, guests, rounds) = (4, 600, 2);
     let mut world = World::new(scenario("everybody at once").nodes(nodes), 1, false);
