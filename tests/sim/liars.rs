@@ -107,22 +107,8 @@ fn lies_in_syncs(lie: Lie) -> Scenario {
 
 #[test]
 fn lies_in_a_sync_change_nothing_and_are_blamed() {
-    for lie in LIES.into_iter().filter(|lie| !lie.wastes()) {
+    for lie in LIES {
         let lies = lies_in_syncs(lie);
         try_out(if lie.blamed().is_empty() { lies } else { lies.finally(check!(checks::attackers_are_blamed)) });
-    }
-}
-
-/// Pages without records, each a little further on, keep a dialler busy for as long as a session may last.
-#[test]
-fn pages_without_records_are_blamed() {
-    try_out(lies_in_syncs(Lie::Pages).finally(check!(checks::attackers_are_blamed)));
-}
-
-/// The same question 2048 times in a session has a node send its records as often.
-#[test]
-fn who_asks_the_same_again_and_again_is_blamed() {
-    for lie in [Lie::Hellos, Lie::Wants] {
-        try_out(lies_in_syncs(lie).finally(check!(checks::attackers_are_blamed)));
     }
 }
