@@ -148,12 +148,17 @@ impl Costs {
         self.0[node].sent
     }
 
-    /// What a node sent and got so far, in all.
-    pub(crate) fn moved(&mut self, now: Duration, node: usize) -> u64 {
+    /// What a node sent and got so far.
+    pub(crate) fn moved(&mut self, now: Duration, node: usize) -> Bytes {
         self.ping(now, node);
         let Account { sent, got, .. } = self.0[node];
-        sent.iter().chain(&got).sum()
+        array::from_fn(|kind| sent[kind] + got[kind])
     }
+}
+
+/// All kinds together.
+pub(crate) fn total(bytes: &Bytes) -> u64 {
+    bytes.iter().sum()
 }
 
 /// The difference of two accounts.
