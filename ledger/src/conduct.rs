@@ -1,8 +1,10 @@
 //! How peers behave: what each did against the rules, and when that is enough.
 //!
 //! One broken message may be a bug or an old version; several within a minute are a peer that had better go. Every offence
-//! is counted for people to see. Each takes a token from the peer's bucket but [`Offence::Stalled`], of which the network
-//! may be guilty; who finds the bucket empty is to be **expelled**.
+//! is counted for people to see. Each takes a token from the peer's bucket, but for those of which others may be guilty:
+//! the network, of [`Offence::Stalled`], and everybody who said something at once, when a partition heals, of an honest
+//! messenger's [`Offence::Flood`]. What is too much is dropped all the same. Who finds the bucket empty is to be
+//! **expelled**.
 //!
 //! What is remembered outlives the connection: a peer that comes back finds its bucket as it left it.
 
@@ -39,7 +41,8 @@ impl Conduct {
             self.sheets.entry(peer).or_insert_with(|| Sheet { patience: PATIENCE, counts: BTreeMap::new(), last: now });
         *sheet.counts.entry(offence).or_default() += 1;
         sheet.last = now;
-        offence != Offence::Stalled && !sheet.patience.take(now)
+        let others_may_be_guilty = matches!(offence, Offence::Stalled | Offence::Flood);
+        !others_may_be_guilty && !sheet.patience.take(now)
     }
 
     /// What each peer did, and how often.
@@ -73,9 +76,10 @@ mod tests {
     }
 
     #[test]
-    fn a_stalling_network_is_counted_and_forgiven() {
+    fn what_others_may_be_guilty_of_is_counted_and_forgiven() {
         let mut conduct = Conduct::default();
         assert!((0..50).all(|_| !conduct.note(s(1), node(1), Offence::Stalled)));
+        assert!((0..50).all(|_| !conduct.note(s(1), node(1), Offence::Flood)));
         assert!(!conduct.note(s(1), node(1), Offence::Excess));
         let counts = conduct.sheets().next().unwrap().1;
         assert_eq!((counts[&Offence::Stalled], counts[&Offence::Excess]), (50, 1));

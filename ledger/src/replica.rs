@@ -123,6 +123,9 @@ struct Held {
     arrived: u64,
     /// Was connected to this node while held.
     met: bool,
+    /// It was fresh when it was saved, and by the wall clock is no longer. If that jumped, the same word from others, who
+    /// would not offer it if it were not fresh, says so.
+    doubtful: bool,
     pace: Bucket,
     /// Its part of the fingerprint while it is fresh; kept by [`Replica::put`].
     summand: u128,
@@ -438,7 +441,8 @@ impl Replica {
                 let saying = &held.saying;
                 // Another record with the same number would be evidence, and evidence is needed once.
                 let conflict = record.seq == saying.signed.record().seq && id != saying.signed.id();
-                (number, id) <= saying.rank() && (!conflict || held.evidence.is_some())
+                let confirms = held.doubtful && (number, id) == saying.rank();
+                (number, id) <= saying.rank() && !confirms && (!conflict || held.evidence.is_some())
             }
             None => self.floors.get(&record.owner).is_some_and(|floor| number <= floor),
         };
@@ -472,6 +476,12 @@ impl Replica {
     fn join(&mut self, now: Moment, saying: Saying) -> Outcome {
         let owner = saying.signed.record().owner;
         let Some(held) = self.take(&owner) else { return self.take_in(now, saying) };
+        if held.doubtful && held.saying.rank() == saying.rank() {
+            let deadline = Some(now.mono + saying.ttl());
+            self.put(owner, Held { fresh: true, doubtful: false, deadline, ..held });
+            self.changed = true;
+            return Outcome::Newer { changed: false };
+        }
         let newer = held.saying.rank() < saying.rank();
         let same = held.saying.signed.id() == saying.signed.id();
         let conflict = (!same && held.saying.signed.record().seq == saying.signed.record().seq)
@@ -494,7 +504,7 @@ impl Replica {
             Held { saying, ..held }
         } else {
             let deadline = Some(now.mono + saying.ttl());
-            Held { saying, fresh: true, deadline, ..held }
+            Held { saying, fresh: true, doubtful: false, deadline, ..held }
         };
         self.put(owner, joined);
         match conflict.and_then(|(before, rival)| self.quarantine(&owner, before, rival)) {
@@ -525,7 +535,17 @@ impl Replica {
         self.arrivals += 1;
         let pace = Bucket::new(OWNER_PERIOD, OWNER_BURST);
         let arrived = self.arrivals;
-        Held { saying, evidence: None, fresh: true, deadline: None, arrived, met: false, pace, summand: 0 }
+        Held {
+            saying,
+            evidence: None,
+            fresh: true,
+            deadline: None,
+            arrived,
+            met: false,
+            doubtful: false,
+            pace,
+            summand: 0,
+        }
     }
 
     /// Keeps evidence against an owner that is held and has none yet. The rumour to tell, if it was kept.

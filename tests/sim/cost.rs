@@ -27,9 +27,10 @@ const NEGOTIATION: usize = (1 + 18 + 1) + (1 + 15 + 1);
 /// What each end sends to set up a connection: TCP, both certificates in TLS, yamux, admission, identify, and the
 /// topic. Measured on loopback, to the nearest half kilobyte.
 const CONNECTION: usize = 4096;
-/// A ping: 32 bytes each way on a stream that stays open, every so often from either end.
+/// A ping: 32 bytes each way on a stream that stays open, every so often from one end of a link. Members to whom clients
+/// are sent are pinged more often; here are none.
 const PING: usize = 32;
-const PING_EVERY: Duration = Duration::from_millis(2500);
+const PING_EVERY: Duration = Duration::from_secs(15);
 
 /// What bytes are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -126,10 +127,11 @@ impl Costs {
         }
     }
 
-    /// Counts pings, own and answered, up to now: three writes in four segments, of which the last is acknowledged.
+    /// Counts pings up to now. Of each, an end sends one write on average, and every other one of them the acknowledgement
+    /// of the last.
     fn ping(&mut self, now: Duration, node: usize) {
         let account = &mut self.0[node];
-        let each = 2 * write(PING).1 + SEGMENT_HEAD;
+        let each = write(PING).1 + SEGMENT_HEAD / 2;
         let bytes =
             each as u128 * u128::from(account.links) * (now - account.pinged).as_nanos() / PING_EVERY.as_nanos();
         let bytes = u64::try_from(bytes).expect("a short run");

@@ -12,7 +12,7 @@ use p2p_fed_ledger::{Input, NodeId, Record, SignedRecord};
 use crate::{
     attack::payload,
     node::{Message, Node, START_MS, offering},
-    scenario::NETWORK,
+    scenario::{Disk, NETWORK},
     world::{Event, World},
 };
 
@@ -57,18 +57,32 @@ impl World {
         self.scenario.config.pace(owners)
     }
 
-    /// What is on the disk of a node that has known all guests for a while.
-    pub(crate) fn know_guests(&mut self, node: usize) {
-        let (renew, ttl) = self.pace(self.guests.len());
+    /// Gives a node a disk on which these records are, of which the last word was heard up to `age` ago.
+    pub(crate) fn know(&mut self, node: usize, records: &[SignedRecord], age: Duration) {
         let now_ms = self.nodes[node].moment(self.now).unix_ms;
-        let items = self.guests.iter().map(|guest| {
-            let left = ttl - self.chance.between(&(Duration::ZERO..renew));
+        let items = records.iter().map(|record| {
+            let left = record.record().ttl - self.chance.between(&(Duration::ZERO..age));
             let until = now_ms + u64::try_from(left.as_millis()).expect("an hour at most");
-            let rumour = payload(&guest.record);
+            let rumour = payload(record);
             let len = u16::try_from(rumour.len()).expect("a short record");
             [&[SNAPSHOT_OWNER][..], &until.to_be_bytes(), &[0], &len.to_be_bytes(), &rumour].concat()
         });
         self.nodes[node].saved = [items.collect(), Vec::new()];
+    }
+
+    /// Starts the first nodes, on a network that is not up yet, with ledgers in which all of them and all guests are.
+    pub(crate) fn start_knowing(&mut self, nodes: usize) {
+        let firsts = self.nodes[..nodes].iter().map(|node| node.first_record(self.now, self.scenario.config));
+        let records: Vec<_> = firsts.chain(self.guests.iter().map(|guest| guest.record.clone())).collect();
+        for record in &records {
+            self.signed.entry(record.record().owner).or_default().insert(record.id());
+        }
+        let age = if self.guests.is_empty() { Duration::ZERO } else { self.pace(self.guests.len()).0 };
+        for node in 0..nodes {
+            self.know(node, &records, age);
+            self.boot(node, Disk::Kept);
+            self.nodes[node].saved = Default::default();
+        }
     }
 
     /// The guest's lease is due: a peer brings it to the host.

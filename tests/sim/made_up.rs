@@ -39,16 +39,6 @@ pub(crate) fn made_up(seed: u64, long: bool) -> Scenario {
         let act = fault(nodes, chance);
         made.acts.push((when, act));
     }
-    // A snapshot is read by the clock that it was written by: see `a_clock_that_jumps_before_a_restart_hides_nobody`.
-    let jumps =
-        |acts: &[(Duration, Act)], one| acts.iter().any(|(_, act)| matches!(act, Act::Jump(node, _) if *node == one));
-    for at in 0..made.acts.len() {
-        if let (when, Act::Restart(node, _, step_ms)) = made.acts[at]
-            && jumps(&made.acts, node)
-        {
-            made.acts[at] = (when, Act::Restart(node, Disk::Lost, step_ms));
-        }
-    }
     made.at(s(34), Act::Heal)
         .eventually(AGREED, check!(checks::views_agree))
         .eventually(AGREED, check!(checks::nobody_is_outnumbered_by_its_past))

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ed25519_dalek::SigningKey;
-use p2p_fed_ledger::{Config, Ledger, Moment, NodeId, Protocol, Service, Statement, message_id};
+use p2p_fed_ledger::{Config, Input, Ledger, Moment, NodeId, Protocol, Service, SignedRecord, Statement, message_id};
 
 use crate::{
     chance::Chance,
@@ -19,9 +19,6 @@ use crate::{
 pub(crate) const START_MS: u64 = 1_800_000_000_000;
 /// How long gossip remembers a message.
 const SEEN_FOR: Duration = s(60);
-
-/// Bytes of an item of a snapshot before what somebody signed.
-const SNAPSHOT_HEAD: usize = 10;
 
 /// A gossip payload, and what gossip knows it by.
 pub(crate) struct Message {
@@ -150,14 +147,19 @@ impl Node {
         for item in if disk == Disk::Old { older } else { newest } {
             let mut item = item.clone();
             if disk == Disk::Corrupt && chance.hits(0.5) {
-                // Until when it is fresh, is not signed by anybody.
-                let mut rest = item.split_off(SNAPSHOT_HEAD.min(item.len()));
-                chance.garble(&mut rest);
-                item.append(&mut rest);
+                chance.garble(&mut item);
             }
             ledger.restore(moment, &item);
         }
         self.ledger = Some(ledger);
+    }
+
+    /// The record that it will publish when it starts now for the first time.
+    pub(crate) fn first_record(&self, now: Duration, config: Config) -> SignedRecord {
+        let moment = Moment { mono: Duration::ZERO, ..self.moment(now) };
+        let mut ledger = Ledger::new(config, self.key.clone(), None, moment, 0);
+        ledger.handle(moment, Input::Publish(self.statement.clone()));
+        ledger.record(&self.id).expect("it said something").clone()
     }
 
     /// Writes a snapshot if the last one is that old.

@@ -143,11 +143,6 @@ impl Lie {
         }
     }
 
-    /// Whether it has others work for nothing, in a session that does not end.
-    pub(crate) fn wastes(self) -> bool {
-        matches!(self, Self::Pages | Self::Hellos | Self::Turns | Self::Wants | Self::Asks)
-    }
-
     /// What it may be blamed for.
     pub(crate) fn blamed(self) -> &'static [Offence] {
         match self {

@@ -5,7 +5,7 @@
 //! also speak for ninety-nine real owners each (see `guests`), tells what ledgers of that size cost; and a **wide** run,
 //! in which ten thousand real nodes hold the few owners that say anything, tells how a change spreads.
 
-use std::{collections::BTreeMap, env, fmt::Write as _, fs, time::Duration};
+use std::{collections::BTreeMap, env, fmt::Write as _, fs, thread, time::Duration};
 
 use p2p_fed_ledger::{NodeId, SignedRecord};
 
@@ -17,10 +17,8 @@ use crate::{
 };
 
 const SEED: u64 = 1;
-/// Nodes start one after the other.
-const START_STEP: Duration = ms(20);
-/// From the start of the last node until something is measured.
-const SETTLED: Duration = s(60);
+/// From the start of the nodes until something is measured.
+const SETTLED: Duration = s(30);
 /// As long as a renewal takes to come round.
 const IDLE: Duration = s(144);
 /// Changes whose way is followed, and how long each is.
@@ -95,16 +93,16 @@ impl Lab {
     /// Every node holds every other one.
     fn whole(nodes: usize) -> Self {
         let mut lab = Self::new(measured("whole", nodes + JOINERS), nodes, nodes);
-        lab.start(|_, _| {});
-        lab
+        lab.world.start_knowing(nodes);
+        lab.settle()
     }
 
     /// A few nodes that hold many owners.
     fn deep(nodes: usize, size: usize) -> Self {
         let mut lab = Self::new(measured("deep", nodes + JOINERS), nodes, size);
         lab.world.invite(nodes, size / nodes - 1);
-        lab.start(World::know_guests);
-        lab
+        lab.world.start_knowing(nodes);
+        lab.settle()
     }
 
     /// Many nodes that hold a few owners.
@@ -112,22 +110,15 @@ impl Lab {
         let mut scenario = measured("wide", nodes);
         scenario.speakers = SPEAKERS;
         let mut lab = Self::new(scenario, nodes, nodes);
-        lab.start(|_, _| {});
-        lab
+        (0..nodes).for_each(|node| lab.world.boot(node, Disk::Kept));
+        lab.settle()
     }
 
-    fn start(&mut self, before: impl Fn(&mut World, usize)) {
-        let step = START_STEP.min(s(20) / u32::try_from(self.nodes).expect("not that many"));
-        for node in 0..self.nodes {
-            before(&mut self.world, node);
-            let at = self.world.now + step;
-            self.world.run_until(at);
-            self.world.boot(node, Disk::Kept);
-            self.world.nodes[node].saved = Default::default();
-        }
+    fn settle(mut self) -> Self {
         let now = self.world.now;
         (self.next_sample, self.next_jump) = (now + SETTLED, now + SETTLED);
         self.run(SETTLED);
+        self
     }
 
     /// Lets time pass, looks who seems to be gone, and sets clocks wrong.
@@ -447,12 +438,14 @@ fn page(rows: &[Row]) -> String {
 #[ignore = "takes a quarter of an hour: make ledger-table"]
 fn the_table() {
     let only = crate::number("NODES").map(|nodes| usize::try_from(nodes).expect("not that many"));
-    let sizes = [10, 100, 1000, 10_000];
-    let rows: Vec<_> = sizes
-        .into_iter()
-        .filter(|size| only.is_none_or(|only| only == *size))
-        .map(|size| if size < 10_000 { Lab::whole(size).measure() } else { deep_and_wide(size) })
-        .collect();
+    let measure = |sizes: &[usize]| -> Vec<Row> {
+        let wanted = sizes.iter().filter(|size| only.is_none_or(|only| only == **size));
+        wanted.map(|size| if *size < 10_000 { Lab::whole(*size).measure() } else { deep_and_wide(*size) }).collect()
+    };
+    let rows: Vec<_> = thread::scope(|scope| {
+        let (small, large) = (scope.spawn(|| measure(&[10, 100, 1000])), scope.spawn(|| measure(&[10_000])));
+        [small, large].into_iter().flat_map(|rows| rows.join().expect("a measurement failed")).collect()
+    });
     let made = page(&rows);
     println!("{made}");
     if only.is_none() {

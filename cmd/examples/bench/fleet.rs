@@ -104,7 +104,7 @@ impl Fleet {
         let rate = after.loopback_since(&before) as f64 / idle_s;
         out.push_str(&idle(&before, &after, idle_s));
 
-        let (mut times, mut costs) = ([Vec::new(), Vec::new(), Vec::new()], Vec::new());
+        let (mut times, mut told_bytes, mut costs) = ([Vec::new(), Vec::new(), Vec::new()], Vec::new(), Vec::new());
         for change in 0..self.changes {
             let (before, begun) = (count(&fleet).await?, Instant::now());
             offer(&config, change % 2 == 0)?;
@@ -116,13 +116,18 @@ impl Fleet {
             }
             sleep(PACE.saturating_sub(begun.elapsed())).await;
             let idling = rate * begun.elapsed().as_secs_f64();
-            let more = count(&fleet).await?.loopback_since(&before) as f64 - idling;
-            costs.push(more / self.nodes as f64);
+            let after = count(&fleet).await?;
+            told_bytes.push((after.gossip() - before.gossip()) as f64 / self.nodes as f64);
+            costs.push((after.loopback_since(&before) as f64 - idling) / self.nodes as f64);
         }
         if self.changes > 0 {
             let [half, most, all] = times.map(|times| told(&times));
-            let costs = told(&costs);
-            writeln!(out, "change: half {half} ms, 99 % {most} ms, all {all} ms; {costs} B per node beyond idling")?;
+            writeln!(out, "change: half {half} ms, 99 % {most} ms, all {all} ms")?;
+            let (payloads, costs) = (told(&told_bytes), told(&costs));
+            writeln!(
+                out,
+                "  it costs a node {payloads} B of rumours; all that the kernel sent beyond idling {costs} B"
+            )?;
         }
 
         let begun = Instant::now();
@@ -212,6 +217,11 @@ async fn count(fleet: &[Member]) -> anyhow::Result<Counted> {
 }
 
 impl Counted {
+    /// Rumours sent by all.
+    fn gossip(&self) -> u64 {
+        self.nodes.iter().map(|[gossip, ..]| gossip).sum()
+    }
+
     fn loopback_since(&self, before: &Self) -> u64 {
         self.loopback - before.loopback
     }

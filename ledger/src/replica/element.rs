@@ -166,7 +166,11 @@ impl Replica {
     /// there is room.
     fn takes(&self, theirs: &Element) -> bool {
         let owners = || with_prefix(theirs.prefix);
-        let old = self.held.range(owners()).any(|(_, held)| held.saying.number() >= theirs.number)
+        let is_old = |held: &Held| {
+            let number = held.saying.number();
+            number > theirs.number || (number == theirs.number && !held.doubtful)
+        };
+        let old = self.held.range(owners()).any(|(_, held)| is_old(held))
             || self.floors.range(owners()).any(|number| number >= theirs.number);
         let full = self.held.len() >= self.config.owners_max || self.bytes >= self.config.bytes_max;
         !old && (!full || self.connected.range(owners()).next().is_some())

@@ -11,8 +11,9 @@
 //! | 2          | floor | owner 32 bytes ‖ number u64 ‖ until when it is kept u64 |
 //! | 3          | decree | when the grace of its rotation ends u64 ‖ signed decree; comes first, because it judges the rest |
 //!
-//! A restored record is as fresh as it would be had the node gone on, so a restart brings nobody back to life; numbers and
-//! floors come back, so what was forgotten stays so. Everything is verified anew: the disk is trusted with nothing but
+//! A restored record is as fresh as it would be had the node gone on, so a restart brings nobody back to life. Where the
+//! wall clock says that its time is over, the clock may have jumped: it is fresh again if others still offer it. Numbers
+//! and floors come back, so what was forgotten stays so. Everything is verified anew: the disk is trusted with nothing but
 //! freshness.
 
 use std::time::Duration;
@@ -106,10 +107,12 @@ impl Replica {
         if mine {
             return Some(Restored::Own { number: saying.number() });
         }
-        let left = remaining(now, u64::from_be_bytes(*until)).min(saying.ttl());
+        let until = u64::from_be_bytes(*until);
+        let left = remaining(now, until).min(saying.ttl());
         let fresh = !left.is_zero();
+        let doubtful = until != 0 && !fresh;
         let deadline = Some(now.mono + if fresh { left } else { self.config.forget_after });
-        let held = Held { evidence, fresh, deadline, met: *met == 1, ..self.first(saying) };
+        let held = Held { evidence, fresh, doubtful, deadline, met: *met == 1, ..self.first(saying) };
         if !self.make_room(held.cost(), self.victim_rank(&owner, &held)) {
             return None;
         }

@@ -527,6 +527,14 @@ fn what_is_restored_is_as_fresh_as_it_would_be() {
     let late = restart(&replica, at(10), rebooted(5000));
     assert!(late.entries().values().all(|entry| !entry.fresh), "nobody comes back to life");
     assert_eq!(late.number(&node(1)), Some(6));
+    let mut jumped = restart(&replica, at(10), rebooted(5000));
+    jumped.take_changed();
+    assert_eq!(jumped.renew(rebooted(5000), lease(1, &a, 6)), Outcome::Known, "not by its lease alone");
+    let again = jumped.observe(rebooted(5000), news(&a), Some(lease(1, &a, 6)), false);
+    assert_eq!(again, Outcome::Newer { changed: false }, "others still offer it: the clock jumped");
+    assert!(jumped.entries()[&node(1)].fresh && jumped.take_changed());
+    jumped.expire(Duration::from_secs(3) + TTL_MAX);
+    assert_eq!(jumped.observe(rebooted(9000), news(&a), Some(lease(1, &a, 6)), false), Outcome::Known, "once");
     let back = restart(&replica, at(10), Moment { mono: Duration::ZERO, unix_ms: 0 });
     assert_eq!(back.deadline(), Some(TTL_MIN), "a clock set back grants no more than the time to live");
 }

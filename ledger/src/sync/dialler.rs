@@ -108,7 +108,8 @@ impl Dialler {
             (State::AwaitTaken(work), Frame::Taken) => (State::Working(work), Vec::new()),
             (State::AwaitPage { after }, Frame::Page { until, records }) => {
                 let rumours = decode(&records)?;
-                let on = until.is_none_or(|until| after.is_none_or(|after| after < until));
+                // A page that is not the last one has something on it.
+                let on = until.is_none_or(|until| !records.is_empty() && after.is_none_or(|after| after < until));
                 let within =
                     |owner: NodeId| after.is_none_or(|after| after < owner) && until.is_none_or(|until| owner <= until);
                 if !on || !rumours.iter().all(|rumour| rumour.owner().is_some_and(within)) {

@@ -13,8 +13,8 @@ use crate::{
 /// What it remembers: that it was greeted, the ledger as it was when symbols were first asked for, so that they are all
 /// of one set, where the last page began, and the question that is to be answered.
 ///
-/// Symbols and pages are asked for from the start once in a session, so that small questions don't make it look at the
-/// whole ledger over and over.
+/// Symbols and pages are asked for from the start once in a session, and owners and the decree about once, so that small
+/// questions don't make it look at the whole ledger, or send it, over and over.
 #[derive(Debug, Default)]
 pub(super) struct Responder {
     /// Owners that the other side said it has; none before its greeting.
@@ -22,8 +22,19 @@ pub(super) struct Responder {
     sketch: Option<(u64, Sketch)>,
     /// After whom the last page was asked for; at the first one, after nobody.
     turned: Option<Option<NodeId>>,
+    /// Greetings of the other side.
+    hellos: u32,
+    /// Owners told of, one by one.
+    told: usize,
+    /// The decree was told.
+    decreed: bool,
     question: Option<Question>,
 }
+
+/// Greetings of one session: at first, after the decree, and after symbols that showed no difference.
+const HELLOS: u32 = 3;
+/// A dialler wants each owner once; some change meanwhile and are wanted anew. So many more than twice are a waste.
+const TOLD_MORE: usize = 64;
 
 #[derive(Debug)]
 enum Question {
@@ -43,6 +54,10 @@ impl Responder {
         self.question = Some(match frame {
             Frame::Hello { count, .. } => {
                 self.theirs = Some(count);
+                self.hellos += 1;
+                if self.hellos > HELLOS {
+                    return Err(Offence::Excess);
+                }
                 Question::Hello
             }
             Frame::Ask { salt, from, count } => Question::Symbols { salt, from: from.into(), count: count.into() },
@@ -79,7 +94,13 @@ impl Responder {
             }
             Question::Want(lines) => {
                 let mut records = Records::default();
-                let _all_fit = lines.iter().all(|(prefix, what)| replica.tell(*prefix, *what, &mut records));
+                let fit = lines.iter().take_while(|(prefix, what)| replica.tell(*prefix, *what, &mut records)).count();
+                self.told += fit.max(1);
+                let decree_again =
+                    lines.iter().any(|(_, what)| *what == What::Decree) && std::mem::replace(&mut self.decreed, true);
+                if decree_again || self.told > 2 * replica.owners() + TOLD_MORE {
+                    return Err(Offence::Excess);
+                }
                 Frame::Records(records)
             }
             Question::Turn { after } => {

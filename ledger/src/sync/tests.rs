@@ -205,6 +205,30 @@ fn what_elements_do_not_show_is_found_by_pages() {
 
 // --- hostile peers ---
 
+#[test]
+fn a_page_that_is_not_the_last_has_something_on_it() {
+    let mut replica = replica([]);
+    let (mut session, _) = Session::dial(NOW.mono, peer(), OPENING, &replica);
+    let many = Frame::Hello { count: 500, fingerprint: 9, decree: 0 }.encode();
+    hand(&mut session, &many, &mut replica).unwrap();
+    let page = Frame::Page { until: Some(NodeId::from_bytes([9; 32])), records: Records::default() };
+    assert_eq!(session.take(NOW.mono, &page.encode()).map(drop), Err(Offence::Malformed));
+}
+
+#[test]
+fn nobody_is_told_the_same_over_and_over() {
+    let mut replica = replica((0..9).map(|n| signed(n, 1, "a")));
+    let known = replica.elements().next().unwrap().prefix;
+    let wants = [(known, What::All), (Prefix::default(), What::Decree)];
+    for (frame, answered) in [(Frame::Want(vec![wants[0]]), 82), (Frame::Want(vec![wants[1]]), 1), (replica.hello(), 2)]
+    {
+        let mut responder = Session::accept(NOW.mono, peer());
+        hand(&mut responder, &hello(), &mut replica).unwrap();
+        let ended = (0..200).find(|_| hand(&mut responder, &frame.encode(), &mut replica) == Err(Offence::Excess));
+        assert_eq!(ended, Some(answered), "{frame:?}");
+    }
+}
+
 fn hello() -> Vec<u8> {
     Frame::Hello { count: 1, fingerprint: 9, decree: 0 }.encode()
 }
@@ -312,11 +336,13 @@ fn symbols_that_never_end_lead_to_pages_and_those_to_an_end() {
         assert!(usize::from(asked) <= SYMBOLS_MAX);
     };
     assert_eq!(turned, Some(Frame::Turn { after: None }));
-    // A liar that always has another page, with nothing on it.
+    // A liar that always has another page, with nothing on it that this version understands.
+    let mut unknown = Records::default();
+    unknown.add([vec![77]].into_iter());
     let end = (1..u16::MAX).find_map(|page| {
         let mut owner = [0; 32];
         owner[..2].copy_from_slice(&page.to_be_bytes());
-        let frame = Frame::Page { until: Some(NodeId::from_bytes(owner)), records: Records::default() };
+        let frame = Frame::Page { until: Some(NodeId::from_bytes(owner)), records: unknown.clone() };
         hand(&mut session, &frame.encode(), &mut replica).err()
     });
     assert_eq!(end, Some(Offence::Excess));
@@ -337,10 +363,11 @@ fn pages_that_go_back_or_hold_others_end_the_session() {
         assert_eq!(hand(&mut session, &many, &mut replica), Ok(Some(Frame::Turn { after: None })));
         (session, replica)
     };
-    let (mut session, mut replica) = turning();
-    assert!(hand(&mut session, &page(Some(100), &[]), &mut replica).is_ok());
-    assert_eq!(session.take(NOW.mono, &page(Some(100), &[])).map(drop), Err(Offence::Malformed), "it does not go on");
     let record = signed(1, 1, "a");
+    let (mut session, mut replica) = turning();
+    assert!(hand(&mut session, &page(Some(0xff), &[&record]), &mut replica).is_ok());
+    let again = session.take(NOW.mono, &page(Some(0xff), &[&record]));
+    assert_eq!(again.map(drop), Err(Offence::Malformed), "it does not go on");
     let below = record.record().owner.as_bytes()[0] - 1;
     let (mut session, _) = turning();
     let beyond = session.take(NOW.mono, &page(Some(below), &[&record]));
