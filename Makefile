@@ -12,7 +12,7 @@ BENCH_PEERS := haproxy stunnel4 openssh-server openssh-client openssl
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check fmt clippy docs deny test unit e2e sim soak fuzz mutants peers bench bench-peers scale fleet micro instructions \
+.PHONY: help build demo check fmt clippy docs deny test unit e2e sim ledger-table soak fuzz mutants peers bench bench-peers scale fleet micro instructions \
 	instructions-record reconcile valgrind install clean
 
 help: ## list the targets
@@ -58,6 +58,10 @@ e2e: build peers ## the tests of the release binary with real servers and client
 
 sim: ## the seeded simulation alone, longer: make sim SEEDS=10000
 	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release --locked --package p2p-fed-ledger --test sim
+
+ledger-table: ## what the ledger costs at 10 to 10 000 simulated nodes, into its page: make ledger-table NODES=100 to look
+	COMMIT=$$(git describe --always --dirty) $(if $(NODES),NODES=$(NODES)) \
+		$(CARGO) test --release --locked --package p2p-fed-ledger --test sim the_table -- --ignored --nocapture
 
 soak: ## streams moving data both ways under back-pressure for ten minutes: make soak SOAK=600
 	SOAK=$(or $(SOAK),600) $(CARGO) test --release --locked --test node soak -- --nocapture

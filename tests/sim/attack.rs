@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use p2p_fed_ledger::{Config, Offence, RUMOUR_MAX, Record, SignedRecord, Statement, Unverified};
+use p2p_fed_ledger::{Offence, RUMOUR_MAX, Record, SignedRecord, Statement, Unverified};
 
 use crate::{
     node::{Message, START_MS},
@@ -69,14 +69,17 @@ impl World {
                 let long = [payload(&own), vec![at as u8; RUMOUR_MAX]].concat();
                 self.tell_all(by, long);
             }),
+            // Whoever takes the sybil's holds what is not registered as signed, and the checks find it.
             Act::Predate(_) => {
                 let signed = self.say_as(by, &own, |record| record.issued_ms += TEN_YEARS);
                 self.signed.entry(id).or_default().insert(signed.id());
-                self.tell_all(by, payload(&signed));
+                let sybil = self.sybil(|record| record.issued_ms += TEN_YEARS);
+                [signed, sybil].iter().for_each(|signed| self.tell_all(by, payload(signed)));
             }
             Act::Overflow(_) => {
                 let signed = self.say_as(by, &own, |record| record.seq = u64::MAX);
-                self.tell_all(by, payload(&signed));
+                let sybil = self.sybil(|record| record.seq = u64::MAX);
+                [signed, sybil].iter().for_each(|signed| self.tell_all(by, payload(signed)));
             }
             Act::Sybils(_, sybils) => self.bring_sybils(by, sybils),
             Act::Accuse(_, victim) => self.accuse(by, victim % count, &own),
@@ -117,24 +120,29 @@ impl World {
 
     /// Records of owners that were never there.
     fn bring_sybils(&mut self, by: usize, sybils: usize) {
-        let usual = Config::new(NETWORK, 0);
         for _ in 0..sybils {
-            let key = self.chance.key();
-            let issued_ms = START_MS + u64::try_from(self.now.as_millis()).expect("a short run");
-            let record = Record {
-                network: NETWORK,
-                generation: usual.generation,
-                owner: key.verifying_key().into(),
-                seq: issued_ms,
-                issued_ms,
-                ttl: usual.ttl,
-                credential: None,
-                statement: Statement { name: "sybil".into(), ..Statement::default() },
-            };
-            let signed = SignedRecord::sign(record, &key).expect("a valid record");
+            let signed = self.sybil(|_| {});
             self.signed.insert(signed.record().owner, BTreeSet::from([signed.id()]));
             self.tell_all(by, payload(&signed));
         }
+    }
+
+    /// A record of an owner that nobody ever saw.
+    fn sybil(&mut self, change: impl FnOnce(&mut Record)) -> SignedRecord {
+        let key = self.chance.key();
+        let now_ms = START_MS + u64::try_from(self.now.as_millis()).expect("a short run");
+        let mut record = Record {
+            network: NETWORK,
+            generation: 0,
+            owner: key.verifying_key().into(),
+            seq: now_ms,
+            issued_ms: now_ms,
+            ttl: self.scenario.config.ttl,
+            credential: None,
+            statement: Statement { name: "sybil".into(), ..Statement::default() },
+        };
+        change(&mut record);
+        SignedRecord::sign(record, &key).expect("a valid record")
     }
 
     /// Evidence that the victim's key says two things, none of it true, and words that no version has.

@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use ed25519_dalek::{Signer, SigningKey};
-use p2p_fed_ledger::{Input, NodeId, Record, SignedRecord};
+use p2p_fed_ledger::{Config, Input, NodeId, Record, SignedRecord};
 
 use crate::{
     attack::payload,
@@ -72,12 +72,14 @@ impl World {
 
     /// Starts the first nodes, on a network that is not up yet, with ledgers in which all of them and all guests are.
     pub(crate) fn start_knowing(&mut self, nodes: usize) {
-        let firsts = self.nodes[..nodes].iter().map(|node| node.first_record(self.now, self.scenario.config));
+        let (renew, ttl) = self.pace(nodes + self.guests.len());
+        let config = Config { ttl, ..self.scenario.config };
+        let firsts = self.nodes[..nodes].iter().map(|node| node.first_record(self.now, config));
         let records: Vec<_> = firsts.chain(self.guests.iter().map(|guest| guest.record.clone())).collect();
         for record in &records {
             self.signed.entry(record.record().owner).or_default().insert(record.id());
         }
-        let age = if self.guests.is_empty() { Duration::ZERO } else { self.pace(self.guests.len()).0 };
+        let age = if self.guests.is_empty() { Duration::ZERO } else { renew };
         for node in 0..nodes {
             self.know(node, &records, age);
             self.boot(node, Disk::Kept);

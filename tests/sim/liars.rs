@@ -6,7 +6,7 @@ use crate::{
     check, checks,
     puppet::{LIES, Lie},
     scenario::{Act, Disk, Scenario, s, scenario},
-    still, try_out,
+    still, try_out, try_seeds,
 };
 
 /// From here on all nodes know each other.
@@ -109,6 +109,7 @@ fn lies_in_syncs(lie: Lie) -> Scenario {
 fn lies_in_a_sync_change_nothing_and_are_blamed() {
     for lie in LIES {
         let lies = lies_in_syncs(lie);
-        try_out(if lie.blamed().is_empty() { lies } else { lies.finally(check!(checks::attackers_are_blamed)) });
+        let blamed = lie.blamed();
+        try_seeds(if blamed.is_empty() { lies } else { lies.finally(check!(checks::attackers_are_blamed)) }, 2);
     }
 }

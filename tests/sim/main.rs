@@ -13,15 +13,16 @@ mod chance;
 mod checks;
 mod cost;
 mod guests;
+mod lab;
 mod liars;
 mod machines;
 mod made_up;
 mod network;
 mod node;
+mod page;
 mod puppet;
 mod queue;
 mod scenario;
-mod table;
 mod traffic;
 mod weather;
 mod world;
@@ -45,9 +46,13 @@ fn number(name: &str) -> Option<u64> {
 
 /// Runs a scenario with a few seeds, or with the one that was asked for.
 fn try_out(scenario: Scenario) {
+    try_seeds(scenario, 5);
+}
+
+fn try_seeds(scenario: Scenario, seeds: u64) {
     match number("SEED") {
         Some(seed) => drop(run(scenario, seed, true)),
-        None => (1..=5).for_each(|seed| drop(run(scenario.clone(), seed, false))),
+        None => (1..=seeds).for_each(|seed| drop(run(scenario.clone(), seed, false))),
     }
 }
 

@@ -85,9 +85,9 @@ pub(crate) enum Act {
     Oversize(usize),
     /// The node sends more than it may.
     Flood(usize),
-    /// The node signs a record dated ten years from now.
+    /// The node signs a record dated ten years from now, and one of an owner that nobody ever saw.
     Predate(usize),
-    /// The node signs a record with the last number there is.
+    /// The node signs a record with the last number there is, and one of an owner that nobody ever saw.
     Overflow(usize),
     /// The node tells of so many owners that nobody ever saw; their keys are its own.
     Sybils(usize, usize),

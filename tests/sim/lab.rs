@@ -1,22 +1,21 @@
-//! What the ledger costs and how fast it is, at ten to ten thousand nodes, as a page of the documentation.
+//! What the ledger costs and how fast it is, at ten to ten thousand nodes.
 //!
 //! Up to a thousand nodes, every node is real and holds all others. Ten thousand nodes that each hold ten thousand
 //! owners do not fit into one machine, so that size is measured twice: a **deep** run, in which a hundred real nodes
 //! also speak for ninety-nine real owners each (see `guests`), tells what ledgers of that size cost; and a **wide** run,
 //! in which ten thousand real nodes hold the few owners that say anything, tells how a change spreads.
 
-use std::{collections::BTreeMap, env, fmt::Write as _, fs, thread, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use p2p_fed_ledger::{NodeId, SignedRecord};
 
 use crate::{
-    cost::{Bytes, Kind, since},
-    network::DEGREE,
+    cost::{Bytes, Kind, since, total},
     scenario::{Act, Disk, Scenario, ms, s, scenario},
     world::{Followed, World},
 };
 
-const SEED: u64 = 1;
+pub(crate) const SEED: u64 = 1;
 /// From the start of the nodes until something is measured.
 const SETTLED: Duration = s(30);
 /// As long as a renewal takes to come round.
@@ -37,34 +36,36 @@ const JUMPERS: usize = 20;
 /// How often it is looked who seems to be gone, and until when at least.
 const SAMPLE: Duration = s(10);
 const SAMPLED: Duration = s(600);
+/// From so many nodes on, they don't all hold all; and how many do in a deep run.
+const FULL: usize = 10_000;
+const DEEP: usize = 100;
 /// Nodes that say something in a wide run.
 const SPEAKERS: usize = 20;
 
 /// What is measured of one size.
 #[derive(Default)]
-struct Row {
-    size: usize,
+pub(crate) struct Row {
+    pub size: usize,
     /// Bytes per second that nodes sent while nothing changed, per node, in order; and of the one in the middle by kind.
-    idle: Vec<u64>,
-    idle_kinds: Bytes,
+    pub idle: Vec<u64>,
+    pub idle_kinds: Bytes,
     /// Until 99 % and 100 % of the nodes had a change, in order; none where they did not.
-    most: Vec<Option<Duration>>,
-    all: Vec<Option<Duration>>,
-    /// Bytes that a node sent for a change, on average, and the most that one sent for one.
-    change_bytes: u64,
-    change_bytes_worst: u64,
+    pub most: Vec<Option<Duration>>,
+    pub all: Vec<Option<Duration>>,
+    /// Bytes that each node sent for each change, in order.
+    pub change_bytes: Vec<u64>,
     /// Owners that changed while the network was in two; from its healing until all nodes knew all; bytes that a node
     /// sent meanwhile.
-    changed: usize,
-    heal: Option<Duration>,
-    heal_bytes: u64,
-    /// Until joiners knew all, and bytes that they sent and got meanwhile.
-    joins: Vec<Option<Duration>>,
-    join_bytes: Vec<u64>,
+    pub changed: usize,
+    pub heal: Option<Duration>,
+    pub heal_bytes: u64,
+    /// Until joiners knew all, in order; and what the one that moved most bytes sent and got meanwhile.
+    pub joins: Vec<Option<Duration>>,
+    pub join_bytes: Bytes,
     /// How often it was asked whether somebody who is alive seems to be gone, and how often that was so.
-    samples: u64,
-    gone: u64,
-    sampled: Duration,
+    pub samples: u64,
+    pub gone: u64,
+    pub sampled: Duration,
 }
 
 /// A world that is measured.
@@ -170,16 +171,15 @@ impl Lab {
         self.run(IDLE);
         let mut spent: Vec<Bytes> =
             before.into_iter().zip(self.sent()).map(|(before, now)| since(before, now)).collect();
-        spent.sort_unstable_by_key(|kinds| kinds.iter().sum::<u64>());
+        spent.sort_unstable_by_key(total);
         let per_second = |bytes: u64| bytes / IDLE.as_secs();
-        self.row.idle = spent.iter().map(|kinds| per_second(kinds.iter().sum())).collect();
+        self.row.idle = spent.iter().map(|kinds| per_second(total(kinds))).collect();
         self.row.idle_kinds = spent[spent.len() / 2].map(per_second);
     }
 
     /// Follows changes, each of another owner, one after the other.
     fn changes(&mut self) {
         let speakers = self.nodes.min(self.world.scenario.speakers);
-        let mut bytes = 0;
         for change in 0..CHANGES {
             let before = self.sent();
             let start = self.world.now;
@@ -196,13 +196,10 @@ impl Lab {
             let most = (self.nodes * 99).div_ceil(100);
             self.row.most.push(arrived.get(most - 1).copied());
             self.row.all.push(arrived.get(self.nodes - 1).copied());
-            let gossip = |kinds: Bytes| kinds[Kind::Gossip as usize];
-            let spent: Vec<_> =
-                before.iter().zip(self.sent()).map(|(before, now)| gossip(since(*before, now))).collect();
-            bytes += spent.iter().sum::<u64>();
-            self.row.change_bytes_worst = self.row.change_bytes_worst.max(spent.into_iter().max().unwrap_or_default());
+            let spent = before.iter().zip(self.sent()).map(|(before, now)| since(*before, now)[Kind::Gossip as usize]);
+            self.row.change_bytes.extend(spent);
         }
-        self.row.change_bytes = bytes / (CHANGES * self.nodes) as u64;
+        self.row.change_bytes.sort_unstable();
         self.row.most.sort_unstable_by_key(|time| time.unwrap_or(Duration::MAX));
         self.row.all.sort_unstable_by_key(|time| time.unwrap_or(Duration::MAX));
     }
@@ -276,10 +273,10 @@ impl Lab {
             // What is still on its way to it counts.
             self.run(s(5));
             let now = self.world.now;
-            self.row.join_bytes.push(self.world.costs.moved(now, joiner) - before);
+            let moved = since(before, self.world.costs.moved(now, joiner));
+            self.row.join_bytes = std::cmp::max_by_key(self.row.join_bytes, moved, total);
         }
         self.row.joins.sort_unstable_by_key(|time| time.unwrap_or(Duration::MAX));
-        self.row.join_bytes.sort_unstable();
     }
 
     /// All of it.
@@ -294,165 +291,17 @@ impl Lab {
     }
 }
 
+/// Measures one size.
+pub(crate) fn measure(size: usize) -> Row {
+    if size < FULL { Lab::whole(size).measure() } else { deep_and_wide(size) }
+}
+
 fn deep_and_wide(nodes: usize) -> Row {
     let wide = {
         let mut lab = Lab::wide(nodes);
         lab.changes();
         lab.row
     };
-    let Row { most, all, change_bytes, change_bytes_worst, .. } = wide;
-    Row { most, all, change_bytes, change_bytes_worst, ..Lab::deep(100, nodes).measure() }
-}
-
-// === the page ===
-
-/// Where the generated part begins and ends.
-const BEGIN: &str = "<!-- made by `make ledger-table` -->\n";
-const END: &str = "<!-- end of what is made -->\n";
-
-/// The bar of each size, in bytes per second.
-fn idle_bar(size: usize) -> u64 {
-    match size {
-        ..=10 => 1000,
-        11..=100 => 2000,
-        101..=1000 => 5000,
-        _ => 10_000,
-    }
-}
-
-fn bytes(bytes: u64) -> String {
-    match bytes {
-        ..1000 => format!("{bytes} B"),
-        1000..1_000_000 => format!("{:.2} KB", bytes as f64 / 1e3),
-        _ => format!("{:.2} MB", bytes as f64 / 1e6),
-    }
-}
-
-fn time(time: Option<Duration>) -> String {
-    time.map_or("never".to_owned(), |time| format!("{:.2} s", time.as_secs_f64()))
-}
-
-fn met(met: bool) -> &'static str {
-    if met { "met" } else { "**missed**" }
-}
-
-/// The one at so many hundredths of a list in order.
-fn at<T: Copy>(list: &[T], hundredths: usize) -> T {
-    list[(list.len() * hundredths).div_ceil(100).max(1) - 1]
-}
-
-fn within(time: Option<Duration>, bar: Duration) -> bool {
-    time.is_some_and(|time| time <= bar)
-}
-
-fn page(rows: &[Row]) -> String {
-    let mut page = String::new();
-    let mut line = |text: String| writeln!(page, "{text}").expect("a string takes all");
-    let commit = env::var("COMMIT").unwrap_or_else(|_| "unknown".to_owned());
-    line(format!(
-        "Seed {SEED}, commit {commit}. Links take 10 to 90 ms and lose 1 % of gossip, uplinks carry 100 Mbit/s, nodes have \
-         {DEGREE} neighbours on average, clocks are off by up to an hour."
-    ));
-    line("\n**Idle**: bytes that a node sends in a second while nothing changes.\n".into());
-    line("| nodes | median | worst | of the median: sync | set-up | ping | gossip | bar | |".into());
-    line("|---|---|---|---|---|---|---|---|---|".into());
-    for row in rows {
-        let (median, worst) = (at(&row.idle, 50), at(&row.idle, 100));
-        let kind = |kind: Kind| bytes(row.idle_kinds[kind as usize]);
-        let bar = idle_bar(row.size);
-        line(format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
-            row.size,
-            bytes(median),
-            bytes(worst),
-            kind(Kind::Sync),
-            kind(Kind::Setup),
-            kind(Kind::Ping),
-            kind(Kind::Gossip),
-            bytes(bar),
-            met(worst <= bar)
-        ));
-    }
-    line("\n**One change**: from its owner to the others, and what all nodes send for it.\n".into());
-    line(
-        "| nodes | changes | 99 % of nodes, p50 | p99 | all nodes, p50 | p99 | bytes a node | worst node | bar | |"
-            .into(),
-    );
-    line("|---|---|---|---|---|---|---|---|---|---|".into());
-    for row in rows {
-        let fast = within(at(&row.all, 99), s(1)) && row.change_bytes_worst <= 5000;
-        line(format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | 1 s, 5 KB | {} |",
-            row.size,
-            row.most.len(),
-            time(at(&row.most, 50)),
-            time(at(&row.most, 99)),
-            time(at(&row.all, 50)),
-            time(at(&row.all, 99)),
-            bytes(row.change_bytes),
-            bytes(row.change_bytes_worst),
-            met(fast)
-        ));
-    }
-    line("\n**Healing** after half a minute in two halves: until all nodes know all changes.\n".into());
-    line("| nodes | owners changed | time | bytes a node sent | bar | |".into());
-    line("|---|---|---|---|---|---|".into());
-    for row in rows {
-        let (heal, sent) = (time(row.heal), bytes(row.heal_bytes));
-        line(format!("| {} | {} | {heal} | {sent} | 10 s | {} |", row.size, row.changed, met(within(row.heal, s(10)))));
-    }
-    line(
-        "\n**Joining**: until a new node knows all others, and what it sends and gets until five seconds later.\n"
-            .into(),
-    );
-    line("| nodes | joins | worst time | worst bytes | bar | |".into());
-    line("|---|---|---|---|---|---|".into());
-    for row in rows {
-        let (slowest, most) = (at(&row.joins, 100), at(&row.join_bytes, 100));
-        let (bar, verdict) = match row.size {
-            ..=1000 => ("5 s, 1 MB at 1000", met(within(slowest, s(5)) && most <= 1_000_000)),
-            _ => ("none", ""),
-        };
-        line(format!(
-            "| {} | {} | {} | {} | {bar} | {verdict} |",
-            row.size,
-            row.joins.len(),
-            time(slowest),
-            bytes(most)
-        ));
-    }
-    line(
-        "\n**Healthy but shown as gone**: each node is asked about each other one every ten seconds, clocks jumping.\n"
-            .into(),
-    );
-    line("| nodes | minutes | samples | gone | bar | |".into());
-    line("|---|---|---|---|---|---|".into());
-    for row in rows {
-        let minutes = row.sampled.as_secs() / 60;
-        line(format!("| {} | {minutes} | {} | {} | 0 | {} |", row.size, row.samples, row.gone, met(row.gone == 0)));
-    }
-    page
-}
-
-#[test]
-#[ignore = "takes a quarter of an hour: make ledger-table"]
-fn the_table() {
-    let only = crate::number("NODES").map(|nodes| usize::try_from(nodes).expect("not that many"));
-    let measure = |sizes: &[usize]| -> Vec<Row> {
-        let wanted = sizes.iter().filter(|size| only.is_none_or(|only| only == **size));
-        wanted.map(|size| if *size < 10_000 { Lab::whole(*size).measure() } else { deep_and_wide(*size) }).collect()
-    };
-    let rows: Vec<_> = thread::scope(|scope| {
-        let (small, large) = (scope.spawn(|| measure(&[10, 100, 1000])), scope.spawn(|| measure(&[10_000])));
-        [small, large].into_iter().flat_map(|rows| rows.join().expect("a measurement failed")).collect()
-    });
-    let made = page(&rows);
-    println!("{made}");
-    if only.is_none() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/ledger-measured.md");
-        let before = fs::read_to_string(path).expect("the page is there");
-        let (head, rest) = before.split_once(BEGIN).expect("the page has a place for it");
-        let (_, tail) = rest.split_once(END).expect("the place ends");
-        fs::write(path, format!("{head}{BEGIN}\n{made}\n{END}{tail}")).expect("the page can be written");
-    }
+    let Row { most, all, change_bytes, .. } = wide;
+    Row { most, all, change_bytes, ..Lab::deep(DEEP, nodes).measure() }
 }
