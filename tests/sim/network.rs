@@ -40,18 +40,18 @@ pub(crate) enum Parcel {
     Offer(Arc<Message>),
     /// It is.
     Wish(Arc<Message>),
-    Opened {
+    /// One of the pieces of a stream, counted in each direction.
+    Stream {
         session: u64,
-        peer: usize,
-        dialled: bool,
+        number: u64,
+        piece: Piece,
     },
-    Frame {
-        session: u64,
-        bytes: Vec<u8>,
-    },
-    Closed {
-        session: u64,
-    },
+}
+
+pub(crate) enum Piece {
+    Opened,
+    Frame(Vec<u8>),
+    Closed,
 }
 
 /// Two nodes, the smaller number first.
@@ -75,8 +75,17 @@ struct Link {
 struct Stream {
     ends: (usize, usize),
     link: usize,
-    /// When the last parcel arrives at either end, so that none overtakes it.
-    last: (Duration, Duration),
+    /// What goes to either end.
+    ways: [Way; 2],
+}
+
+/// One direction of a stream.
+#[derive(Clone, Copy, Default)]
+struct Way {
+    /// When the last piece arrives, so that none overtakes it.
+    last: Duration,
+    sent: u64,
+    arrived: u64,
 }
 
 /// Some of the nodes.
@@ -356,20 +365,31 @@ impl Network {
         let link = self.link(from, to).filter(|link| self.links[*link].up)?;
         self.next_stream += 1;
         self.links[link].streams.push(self.next_stream);
-        self.streams.insert(self.next_stream, Stream { ends: (from, to), link, last: Default::default() });
+        self.streams.insert(self.next_stream, Stream { ends: (from, to), link, ways: Default::default() });
         Some(self.next_stream)
     }
 
-    /// The other end of a stream, and when a parcel sent to it arrives, no earlier than `at`. None if it is closed.
-    pub(crate) fn along(&mut self, session: u64, from: usize, at: Duration) -> Option<(usize, Duration)> {
-        let stream = self.streams.get_mut(&session)?;
-        let (to, last) = if stream.ends.0 == from {
-            (stream.ends.1, &mut stream.last.1)
-        } else {
-            (stream.ends.0, &mut stream.last.0)
-        };
-        *last = at.max(*last + Duration::from_micros(1));
-        Some((to, *last))
+    /// The other end of a stream, which number the next piece to it has, and when that arrives, no earlier than `at`. None
+    /// if it is closed.
+    pub(crate) fn along(&mut self, session: u64, from: usize, at: Duration) -> Option<(usize, u64, Duration)> {
+        let to = self.other_end(session, from)?;
+        let way = self.way(session, from)?;
+        way.last = at.max(way.last + Duration::from_micros(1));
+        way.sent += 1;
+        Some((to, way.sent, way.last))
+    }
+
+    /// Whether a piece is the next one to arrive. If so, it has.
+    pub(crate) fn take(&mut self, session: u64, from: usize, number: u64) -> bool {
+        let next = self.way(session, from).filter(|way| way.arrived + 1 == number);
+        next.map(|way| way.arrived = number).is_some()
+    }
+
+    /// The direction from this end.
+    fn way(&mut self, session: u64, from: usize) -> Option<&mut Way> {
+        let Stream { ends, ways, .. } = self.streams.get_mut(&session)?;
+        let [there, back] = ways;
+        Some(if ends.0 == from { there } else { back })
     }
 
     /// The other end of a stream that is not closed.

@@ -1,18 +1,18 @@
 //! What is on its way between the machines of a world: gossip along the mesh, offers of it, streams.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use p2p_fed_ledger::Input;
 
 use crate::{
-    network::Parcel,
+    network::{Parcel, Piece},
     node::Message,
     scenario::{ms, s},
     world::{Event, World},
 };
 
-/// How long a parcel waits on a link that is cut before it is tried again.
-const RETRY: Duration = ms(500);
+/// How long a piece of a stream waits on a link that is cut, or behind another one, before it is tried again.
+const RETRY: Range<Duration> = ms(100)..ms(500);
 /// Messages kept for replays.
 const ARCHIVE: usize = 256;
 /// Gossip's heartbeat, with which a message is offered to so many neighbours outside of the mesh, and bytes of an id.
@@ -113,28 +113,28 @@ impl World {
     pub(crate) fn open_stream(&mut self, node: usize, to: usize) -> Option<u64> {
         let session = self.network.open(node, to)?;
         self.costs.stream(node, to);
-        self.send(node, session, Parcel::Opened { session, peer: node, dialled: false });
+        self.send(node, session, Piece::Opened);
         Some(session)
     }
 
     pub(crate) fn send_frame(&mut self, node: usize, session: u64, bytes: Vec<u8>) {
         if let Some(to) = self.network.other_end(session, node) {
             self.costs.frame(node, to, bytes.len());
-            self.send(node, session, Parcel::Frame { session, bytes });
+            self.send(node, session, Piece::Frame(bytes));
         }
     }
 
     pub(crate) fn close_stream(&mut self, node: usize, session: u64) {
-        self.send(node, session, Parcel::Closed { session });
+        self.send(node, session, Piece::Closed);
     }
 
     /// Sends something along a stream; a loss costs a retransmission.
-    fn send(&mut self, from: usize, session: u64, parcel: Parcel) {
-        let bytes = if let Parcel::Frame { bytes, .. } = &parcel { bytes.len() } else { 0 };
+    fn send(&mut self, from: usize, session: u64, piece: Piece) {
+        let bytes = if let Piece::Frame(bytes) = &piece { bytes.len() } else { 0 };
         let lost = if self.chance.hits(self.scenario.loss) { ms(200) } else { Duration::ZERO };
         let at = self.leaves(from, bytes) + lost + self.chance.between(&self.scenario.delay.clone());
-        if let Some((to, at)) = self.network.along(session, from, at) {
-            self.dispatch(at, from, to, parcel);
+        if let Some((to, number, at)) = self.network.along(session, from, at) {
+            self.dispatch(at, from, to, Parcel::Stream { session, number, piece });
         }
     }
 
@@ -144,14 +144,20 @@ impl World {
     }
 
     pub(crate) fn arrive(&mut self, to: usize, from: usize, parcel: Parcel) {
-        if !self.network.is_up(from, to) {
-            return;
-        }
         let carried = self.network.carries(from, to);
         match parcel {
-            Parcel::Opened { session, .. } | Parcel::Frame { session, .. } | Parcel::Closed { session }
-                if self.network.other_end(session, from) != Some(to) => {}
-            Parcel::Gossip(_) | Parcel::Offer(_) | Parcel::Wish(_) if !carried => {}
+            // A stream waits for its link, and keeps its order.
+            Parcel::Stream { session, number, piece } => {
+                if self.network.other_end(session, from) != Some(to) {
+                    // It was closed, or its link went down.
+                } else if carried && self.network.take(session, from, number) {
+                    self.take_piece(to, from, session, piece);
+                } else {
+                    let at = self.now + self.chance.between(&RETRY);
+                    self.dispatch(at, from, to, Parcel::Stream { session, number, piece });
+                }
+            }
+            _ if !carried => {}
             Parcel::Offer(message) => {
                 if !self.nodes[to].has_seen(&message) {
                     self.costs.offer(to, from);
@@ -166,24 +172,22 @@ impl World {
                     self.give(to, Input::Gossip { ticket, from, bytes: message.bytes.clone() });
                 }
             }
-            // A stream waits for its link, and keeps its order.
-            Parcel::Opened { session, .. } | Parcel::Frame { session, .. } | Parcel::Closed { session } if !carried => {
-                if let Some((to, at)) = self.network.along(session, from, self.now + RETRY) {
-                    self.dispatch(at, from, to, parcel);
-                }
-            }
-            Parcel::Closed { session } => {
+        }
+    }
+
+    fn take_piece(&mut self, to: usize, from: usize, session: u64, piece: Piece) {
+        let lies = self.nodes[to].lie.is_some();
+        match piece {
+            Piece::Closed => {
                 self.network.close(session);
                 self.give(to, Input::SessionClosed { session });
             }
-            Parcel::Opened { .. } if self.nodes[to].lie.is_some() => {}
-            Parcel::Frame { session, bytes } if self.nodes[to].lie.is_some() => {
-                self.answer_with_a_lie(to, session, &bytes);
+            Piece::Opened if lies => {}
+            Piece::Opened => {
+                self.give(to, Input::SessionOpened { session, peer: self.nodes[from].id, dialled: false });
             }
-            Parcel::Opened { session, peer, dialled } => {
-                self.give(to, Input::SessionOpened { session, peer: self.nodes[peer].id, dialled });
-            }
-            Parcel::Frame { session, bytes } => self.give(to, Input::SessionFrame { session, bytes }),
+            Piece::Frame(bytes) if lies => self.answer_with_a_lie(to, session, &bytes),
+            Piece::Frame(bytes) => self.give(to, Input::SessionFrame { session, bytes }),
         }
     }
 }
