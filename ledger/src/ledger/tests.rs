@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     Decree, FRAME_MAX, Invitation, NetworkId, Protocol, Record, Roles, Rotation, Serial, Service, SignedInvitation,
-    lease::SignedLease, rumour::tell_lease,
+    lease::SignedLease,
+    rumour::{Evidence, tell_lease},
 };
 
 const CONFIG: Config = Config::new(NetworkId([0; 16]), 0);
@@ -229,6 +230,15 @@ fn only_the_issuers_guests_are_heard_and_only_within_their_grant() {
 }
 
 #[test]
+fn evidence_lets_nobody_in_who_was_not_invited() {
+    let mut ledger = member(1);
+    give(&mut ledger, 0, Input::PeerUp(node(9)));
+    let evidence = Evidence::of(record(2, 5, "a"), record(2, 5, "b")).unwrap().tell();
+    assert_eq!(gossip(&mut ledger, 0, 9, evidence).0, Verdict::Ignore);
+    assert_eq!((ledger.owners(), ledger.counters().refused_credential), (1, 1));
+}
+
+#[test]
 fn a_decree_spreads_by_gossip_and_its_bans_hold_at_once() {
     let (mut one, mut other, banned) = (member(1), member(2), member(3));
     for ledger in [&mut one, &mut other] {
@@ -281,6 +291,7 @@ fn members_move_to_the_new_generation_and_the_old_one_ends_with_its_grace() {
     give(&mut mover, 10, Input::Decree(rotate));
     let out = give(&mut mover, 10, Input::Generation(1));
     assert_eq!(kinds(&out), "persist broadcast view", "who has the secret says so");
+    assert_eq!(kinds(&give(&mut mover, 10, Input::Generation(1))), "", "once");
     let moved = mover.record(&node(1)).unwrap().clone();
     assert_eq!(moved.record().generation, 1);
     assert_eq!(gossip(&mut other, 11, 9, tell(&moved)).0, Verdict::Accept);
