@@ -729,3 +729,21 @@ fn as_many_symbols_are_asked_for_first_as_were_usual() {
     let after = asked(&mut dialler, 2);
     assert!([18, 27, 40].iter().any(|taken| after == (3 * SYMBOLS_AT_FIRST + taken) / 4), "{after}");
 }
+
+#[test]
+fn a_lease_that_comes_by_sync_shows_in_no_view_unless_it_wakes_its_owner() {
+    let (mut owner, mut other) = (ledger(1), ledger(2));
+    give(&mut owner, 0, Input::PeerUp(node(2)));
+    give(&mut other, 0, Input::PeerUp(node(1)));
+    give(&mut owner, 0, Input::Publish(statement("a")));
+    assert_eq!(kinds(&sync(&mut other, &mut owner, 0, 1)[0]), "view");
+    let mut renewed_at = |seconds| {
+        owner.handle_timeout(at(seconds));
+        outputs(&mut owner);
+        other.handle_timeout(at(seconds));
+        outputs(&mut other);
+        kinds(&sync(&mut other, &mut owner, seconds, seconds)[0])
+    };
+    assert_eq!(renewed_at(150), "");
+    assert_eq!(renewed_at(2000), "view", "it was stale by then");
+}
