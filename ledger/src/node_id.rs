@@ -83,3 +83,21 @@ impl FromStr for NodeId {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_those_of_ed25519_peers_alone() {
+        let node = NodeId::from_bytes([7; 32]);
+        let text = node.to_string();
+        assert!(text.starts_with("12D3KooW"));
+        assert_eq!(text.parse(), Ok(node));
+        assert_eq!(node.short(), format!("12D3KooW…{}", &text[text.len() - 4..]));
+        let odd = bs58::encode([0; 38]).into_string();
+        for text in ["", "x", "12D3KooW", &text[1..], &format!("{text}1"), &odd] {
+            assert!(text.parse::<NodeId>().is_err(), "{text}");
+        }
+    }
+}

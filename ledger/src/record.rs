@@ -265,6 +265,43 @@ mod tests {
     }
 
     #[test]
+    fn an_error_repeats_no_more_than_shows_what_is_wrong() {
+        let long = "A".repeat(1000);
+        assert_eq!(statement(vec![service(&long)]).check(), Err(StatementError::Name("A".repeat(64))));
+        assert_eq!([Protocol::Tcp, Protocol::Http].map(|protocol| protocol.to_string()), ["tcp", "http"]);
+    }
+
+    #[test]
+    fn any_part_that_differs_says_something_else() {
+        let record = Record {
+            network: NetworkId([1; 16]),
+            generation: 1,
+            owner: NodeId::from_bytes([2; 32]),
+            seq: 1,
+            issued_ms: 0,
+            ttl: TTL_MIN,
+            statement: statement(vec![]),
+            credential: None,
+        };
+        let renewed = Record { seq: 2, issued_ms: 9, ttl: TTL_MAX, ..record.clone() };
+        assert!(!record.says_other(&renewed));
+        let key = ed25519_dalek::SigningKey::from_bytes(&[3; 32]);
+        let invitation = crate::Invitation {
+            network: record.network,
+            serial: crate::Serial([4; 16]),
+            holder: [5; 32],
+            roles: crate::Roles::NONE,
+            services: crate::ServiceGlob::any(),
+            expires_unix_s: 0,
+            once: false,
+        };
+        let shown = Credential::bind(crate::SignedInvitation::sign(invitation, &key), &key, record.owner);
+        assert!(record.says_other(&Record { generation: 2, ..record.clone() }));
+        assert!(record.says_other(&Record { credential: Some(shown), ..record.clone() }));
+        assert!(record.says_other(&Record { statement: statement(vec![service("a")]), ..record.clone() }));
+    }
+
+    #[test]
     fn a_farewell_offers_nothing() {
         let farewell = statement(vec![service("a")]).farewell();
         assert!(farewell.leaving && farewell.services.is_empty() && farewell.addresses.is_empty());

@@ -284,5 +284,9 @@ mod tests {
         let again = decree(5, |d| d.rotation = rotation(2), &key(99));
         assert_eq!(rules.resume(NOW.mono, again, Duration::from_secs(7)), Enacted::Newer);
         assert_eq!(rules.grace_ends(), Some(NOW.mono + Duration::from_secs(7)));
+        let mut rules = self::rules();
+        rules.resume(NOW.mono, decree(5, |d| d.rotation = rotation(2), &key(99)), Duration::MAX);
+        let month = Duration::from_secs(30 * 24 * 3600);
+        assert_eq!(rules.grace_ends(), Some(NOW.mono + month), "whatever the disk says");
     }
 }

@@ -323,11 +323,13 @@ async fn who_may_not_expose_is_in_no_ledger_whatever_it_claims() {
     let (worker, front, address) = network.pair().await;
     let liar = crate::network::Guesting::join(&network.invite(SERVE), quiet(front.addresses())).await;
     liar.meets(front.id()).await;
-    liar.claims("echo").await;
     let refused = async {
         let mut again = tokio::time::interval(Duration::from_millis(20));
+        // Subscriptions follow a connection a moment later: the first claims may reach nobody.
+        liar.claims("echo").await;
         while !front.ledger().refusals.iter().any(|refusal| refusal.reason == "role" && refusal.count > 0) {
             again.tick().await;
+            liar.claims("echo").await;
         }
     };
     soon("the claim to be refused", refused).await;

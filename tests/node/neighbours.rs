@@ -67,9 +67,25 @@ async fn echo() -> Target {
     format!("tcp://{address}").parse().unwrap()
 }
 
-fn gossip_sent(node: &Node) -> u64 {
-    let traffic = node.ledger().traffic;
-    traffic.gossip_published.bytes + traffic.gossip_passed_on.bytes
+/// What each node has sent by gossip, once none of them has anything left to say.
+async fn gossip_sent(nodes: &[Node]) -> Vec<u64> {
+    let sent = |node: &Node| {
+        let traffic = node.ledger().traffic;
+        traffic.gossip_published.bytes + traffic.gossip_passed_on.bytes
+    };
+    let mut look = tokio::time::interval(Duration::from_millis(500));
+    let mut before = Vec::new();
+    soon("gossip to fall silent", async {
+        loop {
+            look.tick().await;
+            let now: Vec<_> = nodes.iter().map(sent).collect();
+            if now == before {
+                return now;
+            }
+            before = now;
+        }
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,14 +113,14 @@ async fn thirty_nodes_keep_a_few_connections_each_and_still_agree_and_reach_ever
     println!("connections after {:?}: {degrees:?}", started.elapsed());
 
     // One change reaches all of them, and costs each little.
-    let before: Vec<_> = nodes.iter().map(gossip_sent).collect();
+    let before = gossip_sent(&nodes).await;
     let changed = Instant::now();
     nodes[7].replace_exports(vec![Export::new("echo", echo().await)]).unwrap();
     for node in &nodes {
         sees(node, "the new service", |view| view.workers("echo").count() == 1).await;
     }
     println!("seen by all after {:?}", changed.elapsed());
-    let costs: Vec<_> = nodes.iter().zip(before).map(|(node, before)| gossip_sent(node) - before).collect();
+    let costs: Vec<_> = gossip_sent(&nodes).await.into_iter().zip(before).map(|(now, before)| now - before).collect();
     println!("bytes that each node sent for it: {costs:?}");
     assert!(costs.iter().all(|cost| *cost <= CHANGE_BYTES), "{costs:?}");
 

@@ -1,6 +1,6 @@
 //! What must hold. The numbers are those of the invariants in the documentation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use p2p_fed_ledger::{Entry, Ledger, NodeId, Offence, RECORD_MAX, Statement, Unverified};
 
@@ -18,6 +18,30 @@ fn alive(world: &World) -> impl Iterator<Item = (&Node, &Ledger)> {
 /// Those alive who take part in syncs. What who lies there or was expelled says and knows, is its own affair.
 fn syncing(world: &World) -> impl Iterator<Item = (&Node, &Ledger)> {
     alive(world).filter(|(node, _)| node.lie.is_none() && !world.expelled.contains_key(&node.id))
+}
+
+/// Those who sync with each other, group by group: liars who stand between two honest nodes can keep them apart, until
+/// one dials the other.
+fn groups(world: &World) -> Vec<Vec<usize>> {
+    let takes_part =
+        |node: &Node| node.lie.is_none() && !world.expelled.contains_key(&node.id) && node.ledger.is_some();
+    let mut left: BTreeSet<usize> =
+        world.nodes.iter().enumerate().filter(|(_, node)| takes_part(node)).map(|(at, _)| at).collect();
+    let mut groups = Vec::new();
+    while let Some(first) = left.pop_first() {
+        let (mut group, mut next) = (vec![first], vec![first]);
+        while let Some(node) = next.pop() {
+            let near: Vec<_> = world.network.neighbours(node).into_iter().filter(|other| left.remove(other)).collect();
+            group.extend(&near);
+            next.extend(near);
+        }
+        groups.push(group);
+    }
+    groups
+}
+
+fn in_group<'a>(world: &'a World, group: &'a [usize]) -> impl Iterator<Item = (&'a Node, &'a Ledger)> {
+    group.iter().filter_map(|at| Some((&world.nodes[*at], world.nodes[*at].ledger.as_ref()?)))
 }
 
 fn hold(condition: bool, reason: impl FnOnce() -> String) -> Result {
@@ -73,10 +97,14 @@ pub(crate) fn persisted_first(world: &World, node: usize, payload: &[u8]) -> Res
 
 /// I4, I10, I13: each node knows of each other node what that says now, and all agree on who is quarantined.
 pub(crate) fn views_agree(world: &World) -> Result {
+    groups(world).iter().try_for_each(|group| views_of_group_agree(world, group))
+}
+
+fn views_of_group_agree(world: &World, group: &[usize]) -> Result {
     let mut quarantined: BTreeMap<NodeId, (NodeId, bool)> = BTreeMap::new();
-    for (reader, ledger) in syncing(world) {
+    for (reader, ledger) in in_group(world, group) {
         let view = ledger.view();
-        for (node, of) in syncing(world) {
+        for (node, of) in in_group(world, group) {
             let entry =
                 view.nodes.get(&node.id).ok_or_else(|| format!("{:?} does not know {:?}", reader.id, node.id))?;
             let own = of.record(&node.id).ok_or("a node that said nothing")?;

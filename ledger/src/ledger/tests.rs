@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     Decree, FRAME_MAX, Invitation, NetworkId, Protocol, Record, Roles, Rotation, Serial, Service, SignedInvitation,
-    lease::SignedLease, rumour::tell_lease,
+    lease::SignedLease,
+    rumour::{Evidence, tell_lease},
 };
 
 const CONFIG: Config = Config::new(NetworkId([0; 16]), 0);
@@ -106,11 +107,13 @@ fn a_renewal_is_persisted_and_not_told() {
     ledger.handle_timeout(Moment { mono: due, unix_ms: 5 });
     assert_eq!(kinds(&outputs(&mut ledger)), "persist", "a lease shows in no view");
     assert_eq!(ledger.number(&node(1)), Some(START_MS + 1), "the number goes on");
+    assert_eq!(ledger.counters(), Counters { published: 1, renewed: 1, ..Counters::default() });
     assert!(ledger.poll_timeout().unwrap() > due);
     ledger.handle_timeout(Moment { mono: Duration::from_secs(9 * 3600), unix_ms: 5 });
     assert_eq!(kinds(&outputs(&mut ledger)), "persist view");
     let own = ledger.record(&node(1)).unwrap().record();
     assert_eq!((own.seq, own.issued_ms), (START_MS + 2, 5), "signed anew, dated by the clock");
+    assert_eq!(ledger.counters(), Counters { published: 1, renewed: 2, ..Counters::default() });
 }
 
 #[test]
@@ -227,6 +230,15 @@ fn only_the_issuers_guests_are_heard_and_only_within_their_grant() {
 }
 
 #[test]
+fn evidence_lets_nobody_in_who_was_not_invited() {
+    let mut ledger = member(1);
+    give(&mut ledger, 0, Input::PeerUp(node(9)));
+    let evidence = Evidence::of(record(2, 5, "a"), record(2, 5, "b")).unwrap().tell();
+    assert_eq!(gossip(&mut ledger, 0, 9, evidence).0, Verdict::Ignore);
+    assert_eq!((ledger.owners(), ledger.counters().refused_credential), (1, 1));
+}
+
+#[test]
 fn a_decree_spreads_by_gossip_and_its_bans_hold_at_once() {
     let (mut one, mut other, banned) = (member(1), member(2), member(3));
     for ledger in [&mut one, &mut other] {
@@ -279,6 +291,7 @@ fn members_move_to_the_new_generation_and_the_old_one_ends_with_its_grace() {
     give(&mut mover, 10, Input::Decree(rotate));
     let out = give(&mut mover, 10, Input::Generation(1));
     assert_eq!(kinds(&out), "persist broadcast view", "who has the secret says so");
+    assert_eq!(kinds(&give(&mut mover, 10, Input::Generation(1))), "", "once");
     let moved = mover.record(&node(1)).unwrap().clone();
     assert_eq!(moved.record().generation, 1);
     assert_eq!(gossip(&mut other, 11, 9, tell(&moved)).0, Verdict::Accept);
@@ -377,6 +390,8 @@ fn a_second_record_with_the_own_number_quarantines_this_node() {
     assert_eq!(kinds(&out), "broadcast persist broadcast view");
     assert!(ledger.view().nodes[&node(1)].quarantined);
     assert_eq!(ledger.record(&node(1)).unwrap().record().seq, START_MS + 1);
+    let Counters { quarantined, echoes, published, .. } = ledger.counters();
+    assert_eq!((quarantined, echoes, published), (1, 1, 2));
 }
 
 #[test]
@@ -643,4 +658,92 @@ fn each_refusal_is_counted_as_what_it_is() {
     assert_eq!(counted(governed(), &[ban, guest(|_| {}, "llm")]), Counters { refused_banned: 1, ..decreed });
     let revocation = told(&decree(7, |decree| _ = decree.revoked.insert(Serial([2; 16]))));
     assert_eq!(counted(governed(), &[revocation, guest(|_| {}, "llm")]), Counters { refused_revoked: 1, ..decreed });
+}
+
+#[test]
+fn sessions_are_counted_by_how_they_ended() {
+    let (mut dialler, mut responder) = (ledger(1), ledger(2));
+    give(&mut dialler, 0, Input::PeerUp(node(2)));
+    give(&mut responder, 0, Input::PeerUp(node(1)));
+    give(&mut responder, 0, Input::PeerUp(node(9)));
+    for n in 3..6 {
+        gossip(&mut responder, 0, 9, tell(&record(n, 5, "a")));
+    }
+    sync(&mut dialler, &mut responder, 1, 1);
+    let told = Counters { synced: 3, ..Counters::default() };
+    assert_eq!(dialler.counters(), Counters { sessions_opened: 1, sessions_completed: 1, ..told });
+    let heard = Counters { gossip_accepted: 3, ..Counters::default() };
+    assert_eq!(responder.counters(), Counters { sessions_opened: 1, sessions_ended: 1, ..heard });
+    assert_eq!(dialler.fingerprint(), responder.fingerprint());
+    assert_eq!(dialler.fingerprint().0, 3);
+
+    give(&mut responder, 2, Input::SessionOpened { session: 2, peer: node(1), dialled: false });
+    give(&mut responder, 2, Input::PeerDown(node(1)));
+    assert_eq!(responder.counters(), Counters { sessions_opened: 2, sessions_ended: 2, ..heard });
+}
+
+#[test]
+fn a_session_that_the_other_side_broke_off_was_no_sync() {
+    let hello = Frame::Hello { count: 1, fingerprint: 9, decree: 0 }.encode();
+    for dialled in [true, false] {
+        let mut ledger = ledger(1);
+        give(&mut ledger, 0, Input::PeerUp(node(2)));
+        for (session, frames) in [(1, 0), (2, 1)] {
+            give(&mut ledger, 0, Input::SessionOpened { session, peer: node(2), dialled });
+            for _ in 0..frames {
+                give(&mut ledger, 0, Input::SessionFrame { session, bytes: hello.clone() });
+            }
+            give(&mut ledger, 0, Input::SessionClosed { session });
+            // Who answers was told by the dialler's end that both hold the same.
+            assert_eq!(ledger.is_synced(), !dialled && frames > 0);
+        }
+    }
+}
+
+#[test]
+fn as_many_symbols_are_asked_for_first_as_were_usual() {
+    let (mut dialler, mut responder) = (ledger(1), ledger(2));
+    for ledger in [&mut dialler, &mut responder] {
+        [1, 2, 9].into_iter().for_each(|n| drop(give(ledger, 0, Input::PeerUp(node(n)))));
+    }
+    // Each has what the other has not, so that neither is far behind.
+    for n in 10..22 {
+        gossip(if n % 2 == 0 { &mut dialler } else { &mut responder }, 0, 9, tell(&record(n, 5, "a")));
+    }
+    let asked = |ledger: &mut Ledger, session| {
+        let frame = Frame::Hello { count: 12, fingerprint: 9, decree: 0 }.encode();
+        give(ledger, 1, Input::SessionOpened { session, peer: node(2), dialled: true });
+        let out = give(ledger, 1, Input::SessionFrame { session, bytes: frame });
+        give(ledger, 1, Input::SessionClosed { session });
+        match &out[..] {
+            [Output::Send { bytes, .. }] => match Frame::decode(bytes) {
+                Ok(Frame::Ask { from: 0, count, .. }) => usize::from(count),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    sync(&mut dialler, &mut responder, 1, 1);
+    assert_eq!(dialler.fingerprint(), responder.fingerprint());
+    // Eight, and half as many more each time: 8, 12, 18, 27, 40; a difference of twelve takes one of the last three.
+    let after = asked(&mut dialler, 2);
+    assert!([18, 27, 40].iter().any(|taken| after == (3 * SYMBOLS_AT_FIRST + taken) / 4), "{after}");
+}
+
+#[test]
+fn a_lease_that_comes_by_sync_shows_in_no_view_unless_it_wakes_its_owner() {
+    let (mut owner, mut other) = (ledger(1), ledger(2));
+    give(&mut owner, 0, Input::PeerUp(node(2)));
+    give(&mut other, 0, Input::PeerUp(node(1)));
+    give(&mut owner, 0, Input::Publish(statement("a")));
+    assert_eq!(kinds(&sync(&mut other, &mut owner, 0, 1)[0]), "view");
+    let mut renewed_at = |seconds| {
+        owner.handle_timeout(at(seconds));
+        outputs(&mut owner);
+        other.handle_timeout(at(seconds));
+        outputs(&mut other);
+        kinds(&sync(&mut other, &mut owner, seconds, seconds)[0])
+    };
+    assert_eq!(renewed_at(150), "");
+    assert_eq!(renewed_at(2000), "view", "it was stale by then");
 }

@@ -216,6 +216,21 @@ fn evidence_alone_brings_the_record_and_the_quarantine() {
 }
 
 #[test]
+fn evidence_stays_in_the_account_when_its_owner_says_something_newer() {
+    let (one, other, newer) = (signed(1, 5, "a"), signed(1, 5, "b"), signed(1, 6, "longer-by-far"));
+    let all = |bytes_max| {
+        let mut replica = with(Config { bytes_max, ..CONFIG });
+        hear(&mut replica, 0, &one);
+        assert!(matches!(hear(&mut replica, 0, &other), Outcome::Conflict { .. }));
+        (hear(&mut replica, 0, &newer), replica.bytes())
+    };
+    let room = one.bytes().len() + other.bytes().len() + newer.bytes().len();
+    assert_eq!(all(room), (NEW, room));
+    let before = one.bytes().len() * 2 + other.bytes().len();
+    assert_eq!(all(room - 1), (Outcome::Refused(Refusal::Full), before));
+}
+
+#[test]
 fn one_owner_may_not_change_too_often_by_gossip() {
     let mut replica = replica();
     let outcomes: Vec<_> = (1..=30).map(|seq| hear(&mut replica, 0, &signed(1, seq, "a"))).collect();
