@@ -37,6 +37,14 @@ pub(crate) struct Expose {
     #[arg(long, env = "P2P_FED_WEIGHT", help_heading = "Services")]
     weight: Option<NonZeroU8>,
 
+    /// Requests that the backend works on at once, 0 to ask it [default: 0]
+    #[arg(long, value_name = "COUNT", env = "P2P_FED_SLOTS", help_heading = "Services")]
+    slots: Option<u32>,
+
+    /// Used only while no worker of a lower tier can take work, 0 to 255 [default: 0]
+    #[arg(long, env = "P2P_FED_TIER", help_heading = "Services")]
+    tier: Option<u8>,
+
     /// A node whose fronts may use the services [default: every member]
     #[arg(long, value_name = "PEER", value_delimiter = ',', env = "P2P_FED_ALLOW", help_heading = "Services")]
     allow: Vec<NodeId>,
@@ -79,6 +87,8 @@ impl Expose {
             health: self.health.clone(),
             max_connections: self.max_connections,
             weight: self.weight,
+            slots: self.slots,
+            tier: self.tier,
             labels: (!self.label.is_empty()).then_some(labels),
             allow: said(&self.allow),
             idle_timeout: self.idle_timeout,

@@ -62,8 +62,8 @@ pub use ledger::Ledger;
 pub use moment::Moment;
 pub use node_id::{NodeId, ParseNodeIdError};
 pub use record::{
-    ADDRESS_MAX, ADDRESSES_MAX, LABELS_MAX, NAME_MAX, NetworkId, Protocol, Record, SERVICES_MAX, Service, Statement,
-    StatementError, TTL_MAX, TTL_MIN, is_name,
+    ADDRESS_MAX, ADDRESSES_MAX, LABELS_MAX, MODEL_NAME_MAX, MODELS_BYTES_MAX, MODELS_MAX, Model, NAME_MAX, NetworkId,
+    Protocol, Record, SERVICES_MAX, Service, Statement, StatementError, TTL_MAX, TTL_MIN, is_name,
 };
 pub use rumour::{RUMOUR_MAX, message_id};
 pub use signed::{Forged, RECORD_MAX, RecordId, SignedRecord, Unverified};

@@ -18,6 +18,12 @@ pub const ADDRESS_MAX: usize = 128;
 pub const SERVICES_MAX: usize = 64;
 /// Bytes of all keys and values of a service's labels: hints for people and policies, not a store.
 pub const LABELS_MAX: usize = 256;
+/// Models of a service: what a large collection has.
+pub const MODELS_MAX: usize = 128;
+/// Bytes of a model's name: a repository, a name and a quantisation fit.
+pub const MODEL_NAME_MAX: usize = 128;
+/// Bytes of all names of a service's models: less than half of a record.
+pub const MODELS_BYTES_MAX: usize = 6 * 1024;
 /// Shortest time to live: below it, one late sync would make a healthy node look gone.
 pub const TTL_MIN: Duration = Duration::from_secs(60);
 /// Longest time to live: beyond it, a node that died silently would be offered for too long.
@@ -84,6 +90,21 @@ pub struct Service {
     pub slots: u16,
     /// Free `key=value` labels; at most 256 bytes in all, printable.
     pub labels: BTreeMap<String, String>,
+    /// When the worker is chosen: fronts use those of a higher tier only while none of a lower one can take work. 0 is usual.
+    pub tier: u8,
+    /// The models that the backend serves, by their names; empty where that is not known or there are none. At most 128
+    /// of at most 6144 bytes in all.
+    pub models: Vec<Model>,
+}
+
+/// A model that a backend serves.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Model {
+    /// As requests name it: 1 to 128 printable ASCII characters without spaces. [`Model::OTHERS`] stands for those that
+    /// found no room.
+    pub name: String,
+    /// It is in memory now, so that a request for it need not wait for it to load.
+    pub loaded: bool,
 }
 
 /// How a backend speaks.
@@ -93,6 +114,10 @@ pub enum Protocol {
     Tcp,
     /// HTTP/1.1.
     Http,
+    /// HTTP/2 without TLS (RFC 9113 §3.3), as gRPC servers speak it.
+    Http2,
+    /// Datagrams.
+    Udp,
 }
 
 impl fmt::Display for Protocol {
@@ -100,6 +125,8 @@ impl fmt::Display for Protocol {
         f.write_str(match self {
             Self::Tcp => "tcp",
             Self::Http => "http",
+            Self::Http2 => "h2",
+            Self::Udp => "udp",
         })
     }
 }
@@ -129,6 +156,9 @@ pub enum StatementError {
     /// A label is not printable, has no key, has a `=` in its key, or they are too long together.
     #[error("the labels of {0:?} are not key=value in printable ASCII of at most 256 bytes together")]
     Labels(String),
+    /// Too many models, or a model's name is empty, too long, not printable or given twice.
+    #[error("the models of {0:?} are not at most 128 distinct names of printable ASCII, 6144 bytes together")]
+    Models(String),
     /// All of it is too long for a record.
     #[error("the record would have {0} bytes where at most 16384 fit")]
     Size(usize),
@@ -188,14 +218,31 @@ impl Statement {
         Ok(())
     }
 
-    /// The same statement with its services in the order of their names, as the wire has them.
+    /// The same statement with its services and models in the order of their names, as the wire has them.
     pub(crate) fn sorted(mut self) -> Self {
         self.services.sort_by(|a, b| a.name.cmp(&b.name));
+        self.services.iter_mut().for_each(|service| service.models.sort());
         self
     }
 }
 
+impl Model {
+    /// The name that stands for models which are there as well but found no room.
+    pub const OTHERS: &'static str = "*";
+
+    /// Whether `name` may name a model.
+    pub fn is_name(name: &str) -> bool {
+        (1..=MODEL_NAME_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic())
+    }
+}
+
 impl Service {
+    /// A service of which nothing but this is said: the usual weight, no slots, no labels, the first tier, no models.
+    pub fn new(name: impl Into<String>, protocol: Protocol) -> Self {
+        let labels = BTreeMap::new();
+        Self { name: name.into(), protocol, weight: 100, slots: 0, labels, tier: 0, models: Vec::new() }
+    }
+
     fn check(&self) -> Result<(), StatementError> {
         if !is_name(&self.name) {
             return Err(StatementError::Name(excerpt(&self.name)));
@@ -209,7 +256,15 @@ impl Service {
             .labels
             .iter()
             .all(|(key, value)| !key.is_empty() && !key.contains('=') && printable(key) && printable(value));
-        if labels_fit && labels_read { Ok(()) } else { Err(StatementError::Labels(self.name.clone())) }
+        if !(labels_fit && labels_read) {
+            return Err(StatementError::Labels(self.name.clone()));
+        }
+        let bytes: usize = self.models.iter().map(|model| model.name.len()).sum();
+        let names: BTreeSet<_> = self.models.iter().map(|model| &model.name).collect();
+        let models_fit =
+            self.models.len() <= MODELS_MAX && bytes <= MODELS_BYTES_MAX && names.len() == self.models.len();
+        let models_read = names.into_iter().all(|name| Model::is_name(name));
+        if models_fit && models_read { Ok(()) } else { Err(StatementError::Models(self.name.clone())) }
     }
 }
 
@@ -218,7 +273,7 @@ mod tests {
     use super::*;
 
     fn service(name: &str) -> Service {
-        Service { name: name.into(), protocol: Protocol::Tcp, weight: 100, slots: 0, labels: BTreeMap::new() }
+        Service::new(name, Protocol::Tcp)
     }
 
     fn statement(services: Vec<Service>) -> Statement {
@@ -265,10 +320,27 @@ mod tests {
     }
 
     #[test]
+    fn the_models_of_a_service_are_bounded() {
+        let with = |names: Vec<String>| {
+            let models = names.into_iter().map(|name| Model { name, loaded: false }).collect();
+            statement(vec![Service { models, ..service("a") }]).check()
+        };
+        let many = |n: usize, width: usize| (0..n).map(|i| format!("{i:0width$}")).collect::<Vec<_>>();
+        assert_eq!(with(many(128, 48)), Ok(()));
+        assert_eq!(with(vec!["Qwen/Qwen3-8B:q4_K".into(), Model::OTHERS.into()]), Ok(()));
+        let refused = [many(129, 3), many(128, 49), vec!["a".into(), "a".into()], vec![String::new()]];
+        let unreadable = ["a b", "ä", "a\n", &"a".repeat(129)].map(|name| vec![name.to_owned()]);
+        for names in refused.into_iter().chain(unreadable) {
+            assert_eq!(with(names.clone()), Err(StatementError::Models("a".into())), "{names:?}");
+        }
+    }
+
+    #[test]
     fn an_error_repeats_no_more_than_shows_what_is_wrong() {
         let long = "A".repeat(1000);
         assert_eq!(statement(vec![service(&long)]).check(), Err(StatementError::Name("A".repeat(64))));
-        assert_eq!([Protocol::Tcp, Protocol::Http].map(|protocol| protocol.to_string()), ["tcp", "http"]);
+        let all = [Protocol::Tcp, Protocol::Http, Protocol::Http2, Protocol::Udp];
+        assert_eq!(all.map(|protocol| protocol.to_string()), ["tcp", "http", "h2", "udp"]);
     }
 
     #[test]

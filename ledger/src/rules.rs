@@ -151,7 +151,6 @@ fn offers_only_granted(record: &Record, grant: &Grant) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
 
     use ed25519_dalek::SigningKey;
 
@@ -190,8 +189,7 @@ mod tests {
 
     fn record(invitation: Option<Invitation>, service: &str) -> Record {
         let owner = NodeId::from(key(1).verifying_key());
-        let service =
-            Service { name: service.into(), protocol: Protocol::Tcp, weight: 1, slots: 0, labels: BTreeMap::new() };
+        let service = Service { weight: 1, ..Service::new(service, Protocol::Tcp) };
         Record {
             network: NETWORK,
             generation: 0,

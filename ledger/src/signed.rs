@@ -25,10 +25,12 @@
 //! | tag  | field    | value |
 //! |------|----------|-------|
 //! | 0x01 | name     | 1 to 63 of `[a-z0-9-.]` |
-//! | 0x02 | protocol | u8: 1 tcp, 2 http |
+//! | 0x02 | protocol | u8: 1 tcp, 2 http, 3 h2, 4 udp |
 //! | 0x03 | weight   | u8, 1 to 255 |
 //! | 0x04 | slots    | u16 |
 //! | 0x05 | label    | `key=value`, printable ASCII; any number of at most 256 bytes together without the `=`; keys strictly ascending |
+//! | 0x06 | tier     | u8, 1 to 255; missing for 0 |
+//! | 0x07 | model    | u8: bit 0 loaded, the others 0; then its name, 1 to 128 printable ASCII without spaces; 0 to 128 times, 6144 bytes of names together, names strictly ascending |
 //!
 //! Later versions may append fields; tags from 0x80 on may be skipped by a reader that does not know them, others may
 //! not. Skipped fields stay part of the bytes: a record is stored, hashed and passed on as it came.
@@ -45,7 +47,7 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Credential, NetworkId, NodeId, Protocol, Record, Service, Statement, StatementError, WireError,
+    Credential, Model, NetworkId, NodeId, Protocol, Record, Service, Statement, StatementError, WireError,
     record::{TTL_MAX, TTL_MIN},
     wire::{Reader, Writer},
 };
@@ -79,6 +81,10 @@ const TAG_PROTOCOL: u8 = 0x02;
 const TAG_WEIGHT: u8 = 0x03;
 const TAG_SLOTS: u8 = 0x04;
 const TAG_LABEL: u8 = 0x05;
+const TAG_TIER: u8 = 0x06;
+const TAG_MODEL: u8 = 0x07;
+
+const MODEL_LOADED: u8 = 1;
 
 const FLAG_DRAINING: u8 = 1;
 const FLAG_LEAVING: u8 = 1 << 1;
@@ -242,11 +248,20 @@ fn encode_service(service: &Service) -> Vec<u8> {
     let protocol = match service.protocol {
         Protocol::Tcp => 1,
         Protocol::Http => 2,
+        Protocol::Http2 => 3,
+        Protocol::Udp => 4,
     };
     writer.field(TAG_PROTOCOL, &[protocol]);
     writer.field(TAG_WEIGHT, &[service.weight]);
     writer.field(TAG_SLOTS, &service.slots.to_be_bytes());
     service.labels.iter().for_each(|(key, value)| writer.field(TAG_LABEL, format!("{key}={value}").as_bytes()));
+    if service.tier != 0 {
+        writer.field(TAG_TIER, &[service.tier]);
+    }
+    for Model { name, loaded } in &service.models {
+        let flags = if *loaded { MODEL_LOADED } else { 0 };
+        writer.field(TAG_MODEL, &[&[flags], name.as_bytes()].concat());
+    }
     writer.0
 }
 
@@ -296,6 +311,8 @@ fn decode_service(value: &[u8]) -> Result<Service, WireError> {
     let protocol = match reader.array(TAG_PROTOCOL)? {
         [1] => Protocol::Tcp,
         [2] => Protocol::Http,
+        [3] => Protocol::Http2,
+        [4] => Protocol::Udp,
         _ => return Err(WireError::Unsupported { tag: TAG_PROTOCOL }),
     };
     let [weight] = reader.array(TAG_WEIGHT)?;
@@ -309,8 +326,29 @@ fn decode_service(value: &[u8]) -> Result<Service, WireError> {
         }
         labels.insert(key.to_owned(), value.to_owned());
     }
-    reader.end(TAG_LABEL)?;
-    Ok(Service { name, protocol, weight, slots, labels })
+    let tier = match reader.optional(TAG_TIER)? {
+        None => 0,
+        Some(&[tier]) if tier != 0 => tier,
+        Some(_) => return Err(WireError::Value { tag: TAG_TIER }),
+    };
+    let mut models: Vec<Model> = Vec::new();
+    while let Some(value) = reader.optional(TAG_MODEL)? {
+        let model = decode_model(value)?;
+        if models.last().is_some_and(|last| last.name >= model.name) {
+            return Err(WireError::Value { tag: TAG_MODEL });
+        }
+        models.push(model);
+    }
+    reader.end(TAG_MODEL)?;
+    Ok(Service { name, protocol, weight, slots, labels, tier, models })
+}
+
+fn decode_model(value: &[u8]) -> Result<Model, WireError> {
+    let (flags, name) = value.split_first().ok_or(WireError::Value { tag: TAG_MODEL })?;
+    if flags & !MODEL_LOADED != 0 {
+        return Err(WireError::Unsupported { tag: TAG_MODEL });
+    }
+    Ok(Model { name: text(TAG_MODEL, name)?, loaded: *flags == MODEL_LOADED })
 }
 
 fn text(tag: u8, value: &[u8]) -> Result<String, WireError> {
@@ -332,6 +370,8 @@ mod tests {
             weight: 100,
             slots: 8,
             labels: [("a".into(), "1".into()), ("b".into(), "x=y".into())].into(),
+            tier: 2,
+            models: vec![Model { name: "a/b:7b".into(), loaded: true }, Model { name: "c".into(), loaded: false }],
         };
         Record {
             network: NetworkId([1; 16]),
@@ -455,6 +495,7 @@ mod tests {
                 weight: 1,
                 slots: 0,
                 labels: labels.clone(),
+                ..Service::new("", Protocol::Tcp)
             })
             .collect();
         assert!(matches!(SignedRecord::sign(large.clone(), &key()), Err(StatementError::Size(_))));

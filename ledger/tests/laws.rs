@@ -12,8 +12,8 @@ use std::{
 
 use ed25519_dalek::SigningKey;
 use p2p_fed_ledger::{
-    Config, Input, Ledger, Moment, NetworkId, NodeId, Output, Protocol, Record, Service, SignedRecord, Statement,
-    Unverified, Verdict, message_id,
+    Config, Input, Ledger, Model, Moment, NetworkId, NodeId, Output, Protocol, Record, Service, SignedRecord,
+    Statement, Unverified, Verdict, message_id,
 };
 use proptest::{collection::vec, prelude::*, sample::Index};
 
@@ -123,9 +123,20 @@ fn records(ledger: &Ledger) -> BTreeMap<NodeId, Record> {
 
 fn service() -> impl Strategy<Value = Service> {
     let labels = prop::collection::btree_map("[a-z]{1,8}", "[ -~]{0,12}", 0..4);
-    let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Http)];
-    ("[a-z0-9.-]{1,63}", protocol, 1..=u8::MAX, any::<u16>(), labels)
-        .prop_map(|(name, protocol, weight, slots, labels)| Service { name, protocol, weight, slots, labels })
+    let protocol = prop_oneof![Just(Protocol::Tcp), Just(Protocol::Http), Just(Protocol::Http2), Just(Protocol::Udp)];
+    let models = prop::collection::btree_map("[!-~]{1,40}", any::<bool>(), 0..4)
+        .prop_map(|models| models.into_iter().map(|(name, loaded)| Model { name, loaded }).collect());
+    ("[a-z0-9.-]{1,63}", protocol, 1..=u8::MAX, any::<u16>(), labels, any::<u8>(), models).prop_map(
+        |(name, protocol, weight, slots, labels, tier, models)| Service {
+            name,
+            protocol,
+            weight,
+            slots,
+            labels,
+            tier,
+            models,
+        },
+    )
 }
 
 fn statement() -> impl Strategy<Value = Statement> {
@@ -430,8 +441,8 @@ const GOLDEN: &str = concat!(
 fn golden_record() {
     let labels = [("model".into(), "llama".into()), ("zone".into(), "eu-1".into())].into();
     let services = vec![
-        Service { name: "llm".into(), protocol: Protocol::Http, weight: 100, slots: 4, labels },
-        Service { name: "ssh".into(), protocol: Protocol::Tcp, weight: 1, slots: 0, labels: BTreeMap::new() },
+        Service { slots: 4, labels, ..Service::new("llm", Protocol::Http) },
+        Service { weight: 1, ..Service::new("ssh", Protocol::Tcp) },
     ];
     let record = Record {
         network: NetworkId(*b"sixteen bytes id"),

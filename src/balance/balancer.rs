@@ -2,15 +2,23 @@
 
 use std::{
     fmt,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use rand::{SeedableRng, rngs::StdRng};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
-use super::{Config, Connected, EndpointStatus, NoWorker, Outcome, table::Table};
-use crate::ledger::{NodeId, View};
+use super::{
+    Ask, Candidate, Choice, Config, Connected, EndpointStatus, NoWorker, Outcome,
+    table::{Picked, Table},
+};
+use crate::{
+    ledger::{NodeId, Protocol, View},
+    tunnel::Load,
+};
 
 /// A cheap handle on one front's table. `now` is everywhere the time since an origin that all callers share.
 #[derive(Clone)]
@@ -53,13 +61,35 @@ impl Balancer {
         self.shared.has_worker.send_if_modified(|known| std::mem::replace(known, has_worker) != has_worker);
     }
 
-    /// Picks an endpoint that is not among `tried` and charges it until the guard is finished or dropped.
-    pub fn pick(&self, now: Duration, tried: &[NodeId]) -> Result<InFlight, NoWorker> {
+    /// Picks an endpoint and charges it until the guard is finished or dropped, whether it has a free slot or not.
+    pub fn pick(&self, now: Duration, ask: &Ask) -> Result<InFlight, NoWorker> {
         let mut core = self.core();
         let Core { table, rng } = &mut *core;
-        let (node, connection) = table.pick(now, tried, rng)?;
-        Ok(InFlight { balancer: self.clone(), node, connection, picked: now, answered: false })
+        let Picked { node, connection, protocol, choice } = table.pick(now, ask, rng)?;
+        Ok(InFlight { balancer: self.clone(), node, connection, protocol, choice, picked: now, answered: false })
     }
+
+    /// Picks an endpoint with a free slot, or takes a place in the queue until one has.
+    pub fn acquire(&self, now: Duration, ask: Ask) -> Result<Acquired, NoWorker> {
+        self.pick(now, &ask).map(Acquired::Now)
+    }
+
+    /// Everybody who could be picked for `ask`, with what is known of them: what another scorer judges by.
+    pub fn candidates(&self, now: Duration, ask: &Ask) -> Vec<Candidate> {
+        self.core().table.candidates(now, ask)
+    }
+
+    /// Picks by the scores of another scorer, the least first; `None` if none of those it names can take work now.
+    pub fn pick_scored(&self, _now: Duration, _ask: &Ask, _scores: &[(NodeId, f64)]) -> Option<InFlight> {
+        None
+    }
+
+    /// Takes a worker's report of its load. One that is older than the last is ignored.
+    pub fn report(&self, _now: Duration, _node: NodeId, _load: Load) {}
+
+    /// Lets time pass: states that time alone moves, and those who wait for them. Call it a few times a second while
+    /// somebody waits.
+    pub fn tick(&self, _now: Duration) {}
 
     /// Every endpoint, in order of the node ids.
     pub fn endpoints(&self, now: Duration) -> Vec<EndpointStatus> {
@@ -100,12 +130,39 @@ impl fmt::Debug for Balancer {
     }
 }
 
+/// What [`Balancer::acquire`] got.
+#[derive(Debug)]
+pub enum Acquired {
+    /// A worker.
+    Now(InFlight),
+    /// A place in the queue.
+    Queued(Waiting),
+}
+
+/// A place in the queue: resolves with the worker whose slot freed, or with the reason why none will. Dropping it leaves
+/// the queue.
+#[derive(Debug)]
+pub struct Waiting {
+    slot: oneshot::Receiver<Result<InFlight, NoWorker>>,
+}
+
+impl Future for Waiting {
+    type Output = Result<InFlight, NoWorker>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // The balancer was dropped: nobody will come.
+        Pin::new(&mut self.slot).poll(cx).map(|slot| slot.unwrap_or(Err(NoWorker::NotOffered)))
+    }
+}
+
 /// One charge on one endpoint. Dropping it takes the charge back and counts as cancelled.
 #[must_use = "dropping it takes the charge back"]
 pub struct InFlight {
     balancer: Balancer,
     node: NodeId,
     connection: Option<u64>,
+    protocol: Protocol,
+    choice: Arc<Choice>,
     picked: Duration,
     answered: bool,
 }
@@ -119,6 +176,16 @@ impl InFlight {
     /// The number of its connection when it was picked.
     pub fn connection(&self) -> Option<u64> {
         self.connection
+    }
+
+    /// How the worker's backend speaks.
+    pub fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    /// Why this worker.
+    pub fn choice(&self) -> &Arc<Choice> {
+        &self.choice
     }
 
     /// The worker answered well: a verdict that accepts, the head of a response. Its latency is taken, and whatever

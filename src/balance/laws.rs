@@ -1,6 +1,6 @@
 //! What must hold of every table, and what people would notice first if it did not.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 
@@ -12,8 +12,7 @@ fn node(id: u8) -> NodeId {
 }
 
 fn record(id: u8) -> Record {
-    let service =
-        Service { name: "llm".into(), protocol: Protocol::Http, weight: 100, slots: 0, labels: BTreeMap::new() };
+    let service = Service::new("llm", Protocol::Http);
     Record {
         network: NetworkId([0; 16]),
         generation: 0,
@@ -65,13 +64,13 @@ const fn secs(secs: u64) -> Duration {
 fn fail(balancer: &Balancer, now: Duration, id: u8, outcome: Outcome) {
     let others: Vec<_> =
         balancer.endpoints(now).iter().map(|endpoint| endpoint.node).filter(|n| *n != node(id)).collect();
-    balancer.pick(now, &others).expect("listed").finish(now, outcome);
+    balancer.pick(now, &Ask { tried: others, ..Ask::default() }).expect("listed").finish(now, outcome);
 }
 
 #[test]
 fn three_hundred_at_once_over_three_fresh_workers_go_a_hundred_each() {
     let balancer = fleet(Policy::LeastUsed, &[1, 2, 3]);
-    let flights: Vec<_> = (0..300).map(|_| balancer.pick(secs(0), &[]).unwrap()).collect();
+    let flights: Vec<_> = (0..300).map(|_| balancer.pick(secs(0), &Ask::default()).unwrap()).collect();
     assert!(balancer.endpoints(secs(0)).iter().all(|e| e.in_flight == 100 && e.state == State::Ready));
     drop(flights);
     assert!(balancer.endpoints(secs(0)).iter().all(|e| e.in_flight == 0 && e.requests_total == 100));
@@ -81,7 +80,7 @@ fn three_hundred_at_once_over_three_fresh_workers_go_a_hundred_each() {
 fn one_after_another_the_total_decides() {
     let balancer = fleet(Policy::LeastUsed, &[1, 2, 3]);
     for _ in 0..300 {
-        balancer.pick(secs(1), &[]).unwrap().finish(secs(1), Outcome::Ok);
+        balancer.pick(secs(1), &Ask::default()).unwrap().finish(secs(1), Outcome::Ok);
     }
     assert_eq!(counts(&balancer, secs(1)), [100, 100, 100]);
 }
@@ -90,18 +89,18 @@ fn one_after_another_the_total_decides() {
 fn two_hundred_workers_are_used_evenly() {
     let ids: Vec<u8> = (1..=200).collect();
     let least_used = fleet(Policy::LeastUsed, &ids);
-    let flights: Vec<_> = (0..2000).map(|_| least_used.pick(secs(1), &[]).unwrap()).collect();
+    let flights: Vec<_> = (0..2000).map(|_| least_used.pick(secs(1), &Ask::default()).unwrap()).collect();
     assert!(least_used.endpoints(secs(1)).iter().all(|endpoint| endpoint.in_flight == 10));
     flights.into_iter().for_each(|flight| flight.finish(secs(1), Outcome::Ok));
     for _ in 0..1000 {
-        least_used.pick(secs(2), &[]).unwrap().finish(secs(2), Outcome::Ok);
+        least_used.pick(secs(2), &Ask::default()).unwrap().finish(secs(2), Outcome::Ok);
     }
     assert!(counts(&least_used, secs(2)).iter().all(|count| *count == 15));
 
     const DRAWS: u32 = 6000;
     let random = fleet(Policy::Random, &ids);
     for _ in 0..DRAWS {
-        random.pick(secs(1), &[]).unwrap().finish(secs(1), Outcome::Ok);
+        random.pick(secs(1), &Ask::default()).unwrap().finish(secs(1), Outcome::Ok);
     }
     let expected = f64::from(DRAWS) / 200.0;
     let chi2: f64 = counts(&random, secs(1)).iter().map(|count| (*count as f64 - expected).powi(2) / expected).sum();
@@ -114,7 +113,7 @@ fn random_is_uniform() {
     const DRAWS: u32 = 12_000;
     let balancer = fleet(Policy::Random, &[1, 2, 3, 4]);
     for _ in 0..DRAWS {
-        balancer.pick(secs(0), &[]).unwrap().finish(secs(0), Outcome::Ok);
+        balancer.pick(secs(0), &Ask::default()).unwrap().finish(secs(0), Outcome::Ok);
     }
     let expected = f64::from(DRAWS) / 4.0;
     let chi2: f64 = counts(&balancer, secs(0)).iter().map(|count| (*count as f64 - expected).powi(2) / expected).sum();
@@ -132,7 +131,7 @@ fn weights_shift_both_policies() {
         let mut light = record(2);
         light.statement.services[0].weight = 50;
         balancer.reconcile(secs(0), &view_of(1, [heavy, light]), &connected(&[1, 2]));
-        let flights: Vec<_> = (0..500).map(|_| balancer.pick(secs(0), &[]).unwrap()).collect();
+        let flights: Vec<_> = (0..500).map(|_| balancer.pick(secs(0), &Ask::default()).unwrap()).collect();
         let counts = counts(&balancer, secs(0));
         assert!((370..=430).contains(&counts[0]) && counts[0] + counts[1] == 500, "{policy}: {counts:?}");
         drop(flights);
@@ -143,9 +142,10 @@ fn weights_shift_both_policies() {
 fn an_idle_worker_is_picked_whatever_its_history() {
     // A cumulative count starves it; a zero count read as "unset" skips it.
     let balancer = fleet(Policy::LeastUsed, &[1, 2]);
-    let _busy: Vec<_> = (0..50).map(|_| balancer.pick(secs(0), &[node(2)]).unwrap()).collect();
+    let _busy: Vec<_> =
+        (0..50).map(|_| balancer.pick(secs(0), &Ask { tried: vec![node(2)], ..Ask::default() }).unwrap()).collect();
     for _ in 0..100 {
-        let flight = balancer.pick(secs(1), &[]).unwrap();
+        let flight = balancer.pick(secs(1), &Ask::default()).unwrap();
         assert_eq!(flight.node(), node(2));
         flight.finish(secs(1), Outcome::Ok);
     }
@@ -158,7 +158,7 @@ fn a_slow_worker_is_no_sinkhole() {
     let mut stuck = Vec::new();
     for i in 0..1000 {
         let now = Duration::from_millis(i);
-        let flight = balancer.pick(now, &[]).unwrap();
+        let flight = balancer.pick(now, &Ask::default()).unwrap();
         if flight.node() == node(1) { stuck.push(flight) } else { flight.finish(now, Outcome::Ok) }
     }
     assert_eq!(stuck.len(), 1);
@@ -170,7 +170,7 @@ fn a_worker_that_fails_fast_is_no_sinkhole() {
     let mut failures = 0;
     for i in 0..1000 {
         let now = Duration::from_millis(10 * i);
-        let flight = balancer.pick(now, &[]).unwrap();
+        let flight = balancer.pick(now, &Ask::default()).unwrap();
         let bad = flight.node() == node(1);
         failures += u32::from(bad);
         flight.finish(now, if bad { Outcome::Failed } else { Outcome::Ok });
@@ -182,12 +182,12 @@ fn a_worker_that_fails_fast_is_no_sinkhole() {
 fn a_newcomer_takes_its_share_without_being_flooded() {
     let balancer = fleet(Policy::LeastUsed, &[1, 2]);
     for _ in 0..1000 {
-        balancer.pick(secs(5), &[]).unwrap().finish(secs(5), Outcome::Ok);
+        balancer.pick(secs(5), &Ask::default()).unwrap().finish(secs(5), Outcome::Ok);
     }
     balancer.reconcile(secs(20), &view(2, &[1, 2, 3]), &connected(&[1, 2, 3]));
     assert_eq!(status(&balancer, secs(20), 3).state, State::Warming);
     let burst = |now: Duration| {
-        let flights: Vec<_> = (0..210).map(|_| balancer.pick(now, &[]).unwrap()).collect();
+        let flights: Vec<_> = (0..210).map(|_| balancer.pick(now, &Ask::default()).unwrap()).collect();
         let share = flights.iter().filter(|flight| flight.node() == node(3)).count();
         drop(flights);
         share
@@ -197,7 +197,7 @@ fn a_newcomer_takes_its_share_without_being_flooded() {
     assert_eq!(status(&balancer, secs(30), 3).state, State::Ready);
     assert_eq!(burst(secs(30)), 70);
     // And with nothing else in flight it does not draw everything until its total has caught up.
-    let streak = (0..30).filter(|_| balancer.pick(secs(31), &[]).unwrap().node() == node(3)).count();
+    let streak = (0..30).filter(|_| balancer.pick(secs(31), &Ask::default()).unwrap().node() == node(3)).count();
     assert!((9..=11).contains(&streak), "{streak} of 30");
 }
 
@@ -207,7 +207,7 @@ fn a_newcomer_takes_its_share_of_a_trickle() {
     let balancer = fleet(Policy::LeastUsed, &[1, 2]);
     balancer.reconcile(secs(20), &view(2, &[1, 2, 3]), &connected(&[1, 2, 3]));
     let trickle = |now: Duration| {
-        let picks = (0..210).map(|_| balancer.pick(now, &[]).unwrap());
+        let picks = (0..210).map(|_| balancer.pick(now, &Ask::default()).unwrap());
         let mut share = 0;
         for flight in picks {
             share += usize::from(flight.node() == node(3));
@@ -225,12 +225,12 @@ fn a_worker_back_from_ejection_does_not_draw_everything() {
     let balancer = fleet(Policy::LeastUsed, &[1, 2, 3]);
     (0..5).for_each(|_| fail(&balancer, secs(0), 1, Outcome::Failed));
     for _ in 0..400 {
-        balancer.pick(secs(1), &[]).unwrap().finish(secs(1), Outcome::Ok);
+        balancer.pick(secs(1), &Ask::default()).unwrap().finish(secs(1), Outcome::Ok);
     }
     let before = status(&balancer, secs(1), 1).requests_total;
     assert_eq!(before, 5);
     for _ in 0..30 {
-        balancer.pick(secs(6), &[]).unwrap().finish(secs(6), Outcome::Ok);
+        balancer.pick(secs(6), &Ask::default()).unwrap().finish(secs(6), Outcome::Ok);
     }
     assert_eq!(status(&balancer, secs(6), 1).requests_total - before, 10);
 }
@@ -241,16 +241,16 @@ fn an_unreachable_worker_is_left_out_for_a_growing_while_and_returns() {
     fail(&balancer, secs(1), 1, Outcome::Unreachable);
     assert_eq!(status(&balancer, secs(1), 1).state, State::Ejected);
     for _ in 0..10 {
-        assert_eq!(balancer.pick(Duration::from_millis(1249), &[]).unwrap().node(), node(2));
+        assert_eq!(balancer.pick(Duration::from_millis(1249), &Ask::default()).unwrap().node(), node(2));
     }
     assert_eq!(status(&balancer, Duration::from_millis(1250), 1).state, State::Ready);
     // One at a time until it has answered.
-    let flights: Vec<_> = (0..10).map(|_| balancer.pick(secs(2), &[]).unwrap()).collect();
+    let flights: Vec<_> = (0..10).map(|_| balancer.pick(secs(2), &Ask::default()).unwrap()).collect();
     assert_eq!(flights.iter().filter(|flight| flight.node() == node(1)).count(), 1);
     for mut flight in flights {
         flight.answered(secs(2));
     }
-    let flights: Vec<_> = (0..10).map(|_| balancer.pick(secs(2), &[]).unwrap()).collect();
+    let flights: Vec<_> = (0..10).map(|_| balancer.pick(secs(2), &Ask::default()).unwrap()).collect();
     assert_eq!(flights.iter().filter(|flight| flight.node() == node(1)).count(), 5);
 }
 
@@ -272,7 +272,7 @@ fn more_than_half_failing_means_use_all() {
     let balancer = fleet(Policy::LeastUsed, &[1, 2, 3]);
     (0..5).for_each(|_| fail(&balancer, secs(0), 1, Outcome::Failed));
     let picks = |n: usize| {
-        let flights: Vec<_> = (0..n).map(|_| balancer.pick(secs(1), &[]).unwrap()).collect();
+        let flights: Vec<_> = (0..n).map(|_| balancer.pick(secs(1), &Ask::default()).unwrap()).collect();
         [1, 2, 3].map(|id| flights.iter().filter(|flight| flight.node() == node(id)).count())
     };
     assert_eq!(picks(30), [0, 15, 15]);
@@ -286,9 +286,12 @@ fn with_nobody_available_the_least_bad_is_used() {
     fail(&balancer, secs(0), 1, Outcome::Unreachable);
     fail(&balancer, Duration::from_millis(100), 2, Outcome::Unreachable);
     let now = Duration::from_millis(101);
-    assert_eq!(balancer.pick(now, &[]).unwrap().node(), node(1), "its ejection ends first");
-    assert_eq!(balancer.pick(now, &[node(1)]).unwrap().node(), node(2));
-    assert_eq!(balancer.pick(now, &[node(1), node(2)]).unwrap_err(), NoWorker::AllTried);
+    assert_eq!(balancer.pick(now, &Ask::default()).unwrap().node(), node(1), "its ejection ends first");
+    assert_eq!(balancer.pick(now, &Ask { tried: vec![node(1)], ..Ask::default() }).unwrap().node(), node(2));
+    assert_eq!(
+        balancer.pick(now, &Ask { tried: vec![node(1), node(2)], ..Ask::default() }).unwrap_err(),
+        NoWorker::AllTried
+    );
 }
 
 #[test]
@@ -296,12 +299,12 @@ fn unconnected_workers_come_last_unless_all_are() {
     let balancer = balancer(Policy::LeastUsed);
     balancer.reconcile(secs(0), &view(1, &[1, 2, 3]), &connected(&[2]));
     assert!(balancer.has_worker());
-    let flights: Vec<_> = (0..9).map(|_| balancer.pick(secs(0), &[]).unwrap()).collect();
+    let flights: Vec<_> = (0..9).map(|_| balancer.pick(secs(0), &Ask::default()).unwrap()).collect();
     assert!(flights.iter().all(|flight| flight.node() == node(2)));
-    assert_ne!(balancer.pick(secs(0), &[node(2)]).unwrap().node(), node(2));
+    assert_ne!(balancer.pick(secs(0), &Ask { tried: vec![node(2)], ..Ask::default() }).unwrap().node(), node(2));
     balancer.reconcile(secs(0), &view(1, &[1, 2, 3]), &connected(&[]));
     assert!(!balancer.has_worker());
-    let cut_off: Vec<_> = (0..9).map(|_| balancer.pick(secs(0), &[]).unwrap()).collect();
+    let cut_off: Vec<_> = (0..9).map(|_| balancer.pick(secs(0), &Ask::default()).unwrap()).collect();
     assert!([1, 3].iter().all(|id| cut_off.iter().any(|flight| flight.node() == node(*id))));
 }
 
@@ -311,13 +314,16 @@ fn a_full_worker_rests_for_a_moment_and_a_declining_one_until_it_says_more() {
     fail(&balancer, secs(0), 1, Outcome::Full);
     assert_eq!(status(&balancer, secs(0), 1).state, State::Ready);
     assert_eq!(status(&balancer, secs(0), 1).failures_total, 0);
-    assert_eq!(balancer.pick(Duration::from_millis(99), &[]).unwrap().node(), node(2));
-    assert_eq!(balancer.pick(Duration::from_millis(100), &[node(2)]).unwrap().node(), node(1));
+    assert_eq!(balancer.pick(Duration::from_millis(99), &Ask::default()).unwrap().node(), node(2));
+    assert_eq!(
+        balancer.pick(Duration::from_millis(100), &Ask { tried: vec![node(2)], ..Ask::default() }).unwrap().node(),
+        node(1)
+    );
     fail(&balancer, secs(1), 1, Outcome::Declined);
-    let two: Vec<_> = (0..4).map(|_| balancer.pick(Duration::from_millis(1999), &[]).unwrap()).collect();
+    let two: Vec<_> = (0..4).map(|_| balancer.pick(Duration::from_millis(1999), &Ask::default()).unwrap()).collect();
     assert!(two.iter().all(|flight| flight.node() == node(2)));
     balancer.reconcile(Duration::from_millis(1999), &view(2, &[1, 2]), &connected(&[1, 2]));
-    assert_eq!(balancer.pick(Duration::from_millis(1999), &[]).unwrap().node(), node(1));
+    assert_eq!(balancer.pick(Duration::from_millis(1999), &Ask::default()).unwrap().node(), node(1));
 }
 
 #[test]
@@ -326,20 +332,23 @@ fn a_worker_gets_no_more_than_its_slots_while_others_have_some() {
     let mut small = record(1);
     small.statement.services[0].slots = 2;
     balancer.reconcile(secs(0), &view_of(1, [small, record(2)]), &connected(&[1, 2]));
-    let flights: Vec<_> = (0..20).map(|_| balancer.pick(secs(0), &[]).unwrap()).collect();
+    let flights: Vec<_> = (0..20).map(|_| balancer.pick(secs(0), &Ask::default()).unwrap()).collect();
     assert_eq!(flights.iter().filter(|flight| flight.node() == node(1)).count(), 2);
 }
 
 #[test]
 fn a_draining_worker_gets_nothing_and_stays_until_its_work_ends() {
     let balancer = fleet(Policy::LeastUsed, &[1, 2]);
-    let flight = balancer.pick(secs(0), &[node(2)]).unwrap();
+    let flight = balancer.pick(secs(0), &Ask { tried: vec![node(2)], ..Ask::default() }).unwrap();
     let mut draining = record(1);
     draining.statement.draining = true;
     balancer.reconcile(secs(1), &view_of(2, [draining, record(2)]), &connected(&[1, 2]));
     assert_eq!(status(&balancer, secs(1), 1).state, State::Draining);
     assert_eq!(balancer.way_to(secs(1), node(1)), None);
-    assert_eq!(balancer.pick(secs(1), &[node(2)]).unwrap_err(), NoWorker::AllTried);
+    assert_eq!(
+        balancer.pick(secs(1), &Ask { tried: vec![node(2)], ..Ask::default() }).unwrap_err(),
+        NoWorker::AllTried
+    );
     balancer.reconcile(secs(1), &view(3, &[2]), &connected(&[1, 2]));
     assert_eq!(status(&balancer, secs(1), 1).state, State::Draining);
     flight.finish(secs(2), Outcome::Ok);
@@ -349,9 +358,9 @@ fn a_draining_worker_gets_nothing_and_stays_until_its_work_ends() {
 #[test]
 fn an_endpoint_that_comes_back_while_working_keeps_its_counters() {
     let balancer = fleet(Policy::LeastUsed, &[1]);
-    let flight = balancer.pick(secs(0), &[]).unwrap();
+    let flight = balancer.pick(secs(0), &Ask::default()).unwrap();
     balancer.reconcile(secs(1), &view(2, &[]), &connected(&[1]));
-    assert_eq!(balancer.pick(secs(1), &[]).unwrap_err(), NoWorker::NotOffered);
+    assert_eq!(balancer.pick(secs(1), &Ask::default()).unwrap_err(), NoWorker::NotOffered);
     balancer.reconcile(secs(2), &view(3, &[1]), &connected(&[1]));
     let back = status(&balancer, secs(2), 1);
     assert_eq!((back.state, back.in_flight, back.requests_total), (State::Ready, 1, 1));
@@ -373,10 +382,13 @@ fn a_pin_leaves_the_others_out() {
         let config = Config { service: "llm".into(), policy: Policy::LeastUsed, pin: Some(pin) };
         let balancer = Balancer::new(config, 7);
         balancer.reconcile(secs(0), &view(1, &[1, 2, 3]), &connected(&[1, 2, 3]));
-        assert_eq!(balancer.pick(secs(0), &[]).unwrap().node(), node(2));
-        assert_eq!(balancer.pick(secs(0), &[node(2)]).unwrap_err(), NoWorker::AllTried);
+        assert_eq!(balancer.pick(secs(0), &Ask::default()).unwrap().node(), node(2));
+        assert_eq!(
+            balancer.pick(secs(0), &Ask { tried: vec![node(2)], ..Ask::default() }).unwrap_err(),
+            NoWorker::AllTried
+        );
         balancer.reconcile(secs(0), &view(2, &[1, 3]), &connected(&[1, 3]));
-        assert_eq!(balancer.pick(secs(0), &[]).unwrap_err(), NoWorker::NotOffered);
+        assert_eq!(balancer.pick(secs(0), &Ask::default()).unwrap_err(), NoWorker::NotOffered);
     }
 }
 
@@ -396,7 +408,7 @@ fn whoever_waits_for_a_worker_is_told() {
 fn equal_seeds_and_calls_give_equal_picks() {
     let run = || {
         let balancer = fleet(Policy::Random, &[1, 2, 3]);
-        (0..50).map(|_| balancer.pick(secs(0), &[]).unwrap().node()).collect::<Vec<_>>()
+        (0..50).map(|_| balancer.pick(secs(0), &Ask::default()).unwrap().node()).collect::<Vec<_>>()
     };
     assert_eq!(run(), run());
 }
@@ -404,7 +416,7 @@ fn equal_seeds_and_calls_give_equal_picks() {
 #[test]
 fn latency_is_the_time_to_the_answer_not_to_the_end() {
     let balancer = fleet(Policy::LeastUsed, &[1]);
-    let mut flight = balancer.pick(secs(1), &[]).unwrap();
+    let mut flight = balancer.pick(secs(1), &Ask::default()).unwrap();
     flight.answered(Duration::from_millis(1250));
     flight.finish(secs(900), Outcome::Ok);
     let expected = Some(Latency { p50_ms: 250.0, p99_ms: 250.0 });
@@ -480,7 +492,7 @@ proptest! {
                 Step::Pick { tried } => {
                     let tried: Vec<_> = bits(tried).map(node).collect();
                     let open: Vec<_> = bits(offered & !draining).map(node).filter(|n| !tried.contains(n)).collect();
-                    match balancer.pick(now, &tried) {
+                    match balancer.pick(now, &Ask { tried: tried.clone(), ..Ask::default() }) {
                         Ok(flight) => {
                             prop_assert!(open.contains(&flight.node()), "picked one that is tried, draining or gone");
                             flights.push(flight);
@@ -522,7 +534,7 @@ proptest! {
         balancer.reconcile(Duration::ZERO, &view(1, &ids), &connected(&ids));
         let mut flights = Vec::new();
         for _ in 0..picks {
-            let flight = balancer.pick(Duration::ZERO, &[]).unwrap();
+            let flight = balancer.pick(Duration::ZERO, &Ask::default()).unwrap();
             if at_once { flights.push(flight) } else { flight.finish(Duration::ZERO, Outcome::Ok) }
             let counts = counts(&balancer, Duration::ZERO);
             prop_assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 1, "{:?}", counts);

@@ -19,6 +19,7 @@
 //! **Absent on purpose.** No sockets, no clock and no randomness of its own: `now` is the time since an origin that all
 //! callers of one balancer share, and the seed is an argument, so a simulation can run a year of traffic in a second.
 
+mod ask;
 mod balancer;
 mod endpoint;
 mod health;
@@ -28,7 +29,8 @@ mod laws;
 mod policy;
 mod table;
 
-pub use balancer::{Balancer, InFlight};
+pub use ask::{Ask, CANDIDATES_MAX, Candidate, Choice, PREFIXES_MAX};
+pub use balancer::{Acquired, Balancer, InFlight, Waiting};
 pub use endpoint::{EndpointStatus, Outcome, State};
 pub use latency::Latency;
 pub use policy::{ParsePinError, ParsePolicyError, Pin, Policy};

@@ -1,11 +1,11 @@
 //! The table a front picks from: the pure core.
 
-use std::{cmp::Ordering, collections::BTreeMap, time::Duration};
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc, time::Duration};
 
 use rand::{Rng, RngExt};
 
 use super::{
-    EndpointStatus, Outcome, Pin, Policy,
+    Ask, Candidate, Choice, EndpointStatus, Outcome, Pin, Policy,
     endpoint::{Endpoint, Fleet, Rank},
     health::Cause,
 };
@@ -36,9 +36,24 @@ pub enum NoWorker {
     /// Those that offer it take no new work.
     #[error("every worker is draining")]
     Draining,
+    /// No worker has the model.
+    #[error("no worker has the model")]
+    WithoutModel,
+    /// All are busy, and as many wait as may.
+    #[error("every worker is busy and the queue is full")]
+    QueueFull,
     /// All were tried for this request.
     #[error("every worker was tried")]
     AllTried,
+}
+
+/// Who was picked.
+#[derive(Debug)]
+pub(super) struct Picked {
+    pub(super) node: NodeId,
+    pub(super) connection: Option<u64>,
+    pub(super) protocol: Protocol,
+    pub(super) choice: Arc<Choice>,
 }
 
 #[derive(Debug)]
@@ -88,18 +103,13 @@ impl Table {
     }
 
     /// Chooses the best endpoint that is not among `tried` and charges it. The number of its connection goes with it.
-    pub(super) fn pick(
-        &mut self,
-        now: Duration,
-        tried: &[NodeId],
-        rng: &mut impl Rng,
-    ) -> Result<(NodeId, Option<u64>), NoWorker> {
+    pub(super) fn pick(&mut self, now: Duration, ask: &Ask, rng: &mut impl Rng) -> Result<Picked, NoWorker> {
         self.settle(now);
         let fleet = self.fleet(now);
         let mut best: Option<(NodeId, Rank)> = None;
         let mut chances = 0;
         for (node, endpoint) in &self.endpoints {
-            if !endpoint.is_open() || tried.contains(node) {
+            if !endpoint.is_open() || ask.tried.contains(node) {
                 continue;
             }
             let rank = endpoint.rank(now, fleet);
@@ -114,13 +124,18 @@ impl Table {
                 best = Some((*node, rank));
             }
         }
-        let Some((node, _)) = best else { return Err(self.nobody(tried)) };
+        let Some((node, _)) = best else { return Err(self.nobody(&ask.tried)) };
         let Some(endpoint) = self.endpoints.get_mut(&node) else { return Err(NoWorker::NotOffered) };
         endpoint.charge(now);
-        let connection = endpoint.connection;
+        let (connection, protocol) = (endpoint.connection, endpoint.protocol);
         self.in_flight += 1;
         self.check_invariants();
-        Ok((node, connection))
+        let choice = Choice { candidates: Vec::new(), waited: Duration::ZERO, because: "the policy's first" };
+        Ok(Picked { node, connection, protocol, choice: Arc::new(choice) })
+    }
+
+    pub(super) fn candidates(&self, _now: Duration, _ask: &Ask) -> Vec<Candidate> {
+        Vec::new()
     }
 
     /// `node` answered a request that was picked at `picked`.

@@ -33,6 +33,13 @@ pub struct ExportSettings {
     /// Share of the work relative to other workers, 1 to 255. Default 100.
     #[serde(default)]
     pub weight: Option<NonZeroU8>,
+    /// How many requests the backend works on at once: fronts hold back what is beyond. 0 to ask the backend where it can
+    /// be asked. Default 0.
+    #[serde(default)]
+    pub slots: Option<u32>,
+    /// 0 to 255: fronts use a worker of a higher tier only while none of a lower one can take work. Default 0.
+    #[serde(default)]
+    pub tier: Option<u8>,
     /// Free `key: value` pairs for people, at most 256 bytes in all. Default none.
     #[serde(default)]
     pub labels: Option<BTreeMap<String, String>>,
@@ -55,6 +62,8 @@ impl ExportSettings {
             health: self.health.or(under.health),
             max_connections: self.max_connections.or(under.max_connections),
             weight: self.weight.or(under.weight),
+            slots: self.slots.or(under.slots),
+            tier: self.tier.or(under.tier),
             labels: self.labels.or(under.labels),
             allow: self.allow.or(under.allow),
             idle_timeout: self.idle_timeout.or(under.idle_timeout),
@@ -70,6 +79,8 @@ impl ExportSettings {
             health: self.health.unwrap_or(usual.health),
             max_connections: self.max_connections.unwrap_or(usual.max_connections),
             weight: self.weight.map_or(usual.weight, NonZeroU8::get),
+            slots: self.slots.unwrap_or(usual.slots),
+            tier: self.tier.unwrap_or(usual.tier),
             labels: self.labels.unwrap_or(usual.labels),
             allow: self.allow.unwrap_or(usual.allow),
             idle_timeout: self.idle_timeout.map_or(usual.idle_timeout, |span| span.0),

@@ -13,7 +13,12 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, End, Error, Listener, client::Client, http::Pool};
+use super::{
+    Config, End, Error, Listener,
+    client::Client,
+    http::Pool,
+    journal::{Entry, Journal},
+};
 use crate::{
     balance::{Balancer, Connected, EndpointStatus, InFlight, Outcome},
     ledger::View,
@@ -52,6 +57,7 @@ impl Front {
             balancer,
             dial,
             pool: Pool::default(),
+            journal: Journal::default(),
             origin: Instant::now(),
             requests_total: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
@@ -103,6 +109,11 @@ impl Front {
         }
     }
 
+    /// The newest requests and connections that ended, at most `count`, oldest first.
+    pub fn journal(&self, count: usize) -> Vec<Arc<Entry>> {
+        self.shared.journal.newest(count)
+    }
+
     /// Returns once some worker is connected and takes new work.
     pub async fn available(&self) {
         // It can't fail: the sender lives as long as the balancer, which we hold.
@@ -139,6 +150,7 @@ pub(super) struct Shared {
     pub(super) balancer: Balancer,
     pub(super) dial: Arc<dyn Dial>,
     pub(super) pool: Pool,
+    pub(super) journal: Journal,
     origin: Instant,
     requests_total: AtomicU64,
     in_flight: AtomicUsize,

@@ -23,6 +23,7 @@ mod config;
 mod detect;
 mod handle;
 mod http;
+mod journal;
 mod listener;
 mod search;
 mod stall;
@@ -32,4 +33,5 @@ mod tests;
 
 pub use config::{Config, Mode, ParseModeError};
 pub use handle::{Counters, Front};
+pub use journal::{Attempt, Entry, KEPT, PATH_MAX};
 pub use listener::{End, Error, Listener};

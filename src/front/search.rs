@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::handle::Shared;
 use crate::{
-    balance::{InFlight, NoWorker, Outcome},
+    balance::{Ask, InFlight, NoWorker, Outcome},
     ledger::NodeId,
     tunnel::{Class, DialError, Early, Header, Refusal, TraceId, Tunnel},
 };
@@ -56,26 +56,26 @@ pub(super) enum NotFound<F: fmt::Display> {
 /// One request's or connection's way through the workers: never the same twice, and no more than allowed.
 #[derive(Debug)]
 pub(super) struct Search<F> {
-    tried: Vec<NodeId>,
+    ask: Ask,
     last: Option<F>,
 }
 
 impl<F: fmt::Display> Search<F> {
     pub(super) fn new() -> Self {
-        Self { tried: Vec::new(), last: None }
+        Self { ask: Ask::default(), last: None }
     }
 
     /// Picks the next worker to try.
     pub(super) fn pick(&mut self, shared: &Shared) -> Result<InFlight, NotFound<F>> {
-        let spent = self.tried.len() > shared.config.retries as usize;
-        let picked = if spent { Err(NoWorker::AllTried) } else { shared.balancer.pick(shared.now(), &self.tried) };
+        let spent = self.ask.tried.len() > shared.config.retries as usize;
+        let picked = if spent { Err(NoWorker::AllTried) } else { shared.balancer.pick(shared.now(), &self.ask) };
         match picked {
             Ok(flight) => {
-                self.tried.push(flight.node());
+                self.ask.tried.push(flight.node());
                 Ok(flight)
             }
             Err(nobody) => Err(match self.last.take() {
-                Some(last) => NotFound::Spent { attempts: self.tried.len(), last },
+                Some(last) => NotFound::Spent { attempts: self.ask.tried.len(), last },
                 None => NotFound::Nobody(nobody),
             }),
         }
@@ -90,7 +90,7 @@ impl<F: fmt::Display> Search<F> {
 
     /// Workers tried so far.
     pub(super) fn attempts(&self) -> usize {
-        self.tried.len()
+        self.ask.tried.len()
     }
 }
 

@@ -124,7 +124,7 @@ impl Dialled {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::sync::Arc;
 
     use super::*;
     use crate::ledger::{Entry, NetworkId, Record, Service, Statement};
@@ -135,13 +135,7 @@ mod tests {
 
     fn view(nodes: &[(u8, &str, &[&str])]) -> View {
         let entry = |(n, address, services): &(u8, &str, &[&str])| {
-            let services = services.iter().map(|name| Service {
-                name: (*name).to_owned(),
-                protocol: crate::ledger::Protocol::Tcp,
-                weight: 100,
-                slots: 0,
-                labels: BTreeMap::new(),
-            });
+            let services = services.iter().map(|name| Service::new(*name, crate::ledger::Protocol::Tcp));
             let statement = Statement {
                 name: format!("n{n}"),
                 addresses: vec![(*address).to_owned()],

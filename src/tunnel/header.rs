@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | version | 1 | 1 |
 //! | length of the body | 2 | at most [`MAX_HEADER`] |
-//! | class | 1 | 0 tcp, 1 http |
+//! | class | 1 | 0 tcp, 1 http, 2 load, 3 udp, 4 h2 |
 //! | trace | 16 | random |
 //! | client | 1, 7 or 19 | 0, or 4 and IPv4 address and port, or 6 and IPv6 address and port |
 //! | service | 1 + n | its length and its name, see [`is_service_name`] |
@@ -52,6 +52,13 @@ pub enum Class {
     Tcp,
     /// HTTP/1.1 requests, one after another, possibly of several clients.
     Http,
+    /// No client at all: the worker pushes its reports ([`Load`](super::Load)) of the service, one after another, and is
+    /// sent nothing. It takes no slot and reaches no backend.
+    Load,
+    /// The datagrams of one client, each preceded by its length as a big-endian `u16`.
+    Udp,
+    /// HTTP/2 without TLS: requests side by side, possibly of several clients.
+    Http2,
 }
 
 /// Sixteen random bytes that name one tunnel in the logs of both ends.
@@ -110,6 +117,9 @@ impl Header {
         let mut body = vec![match self.class {
             Class::Tcp => 0,
             Class::Http => 1,
+            Class::Load => 2,
+            Class::Udp => 3,
+            Class::Http2 => 4,
         }];
         body.extend_from_slice(&self.trace.0);
         match self.client.map(|client| (client.ip(), client.port())) {
@@ -135,6 +145,9 @@ impl Header {
         let class = match fields.byte()? {
             0 => Class::Tcp,
             1 => Class::Http,
+            2 => Class::Load,
+            3 => Class::Udp,
+            4 => Class::Http2,
             _ => return Err(MessageError::Malformed("unknown class")),
         };
         let trace = TraceId(fields.array()?);
@@ -181,7 +194,8 @@ mod tests {
 
     fn any_header() -> impl Strategy<Value = Header> {
         let client = proptest::option::of((any::<IpAddr>(), any::<u16>()).prop_map(SocketAddr::from));
-        let class = prop_oneof![Just(Class::Tcp), Just(Class::Http)];
+        let class =
+            prop_oneof![Just(Class::Tcp), Just(Class::Http), Just(Class::Load), Just(Class::Udp), Just(Class::Http2)];
         ("[a-z0-9.-]{1,63}", class, any::<[u8; 16]>(), client).prop_map(|(service, class, trace, client)| Header {
             service,
             class,

@@ -89,7 +89,7 @@ mod tests {
     async fn an_accepted_tunnel_carries_bytes_at_once() {
         let (near, far) = duplex(64);
         let wanted = header();
-        let load = Load { in_flight: 2, slots: 5 };
+        let load = Load { in_flight: 2, slots: 5, ..Load::default() };
         let worker = async {
             let incoming = Incoming::read(far).await.unwrap();
             assert_eq!(*incoming.header(), wanted);

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | version | 1 | 1 |
 //! | length of the body | 2 | at most [`MAX_VERDICT`] |
-//! | accepted | 1 + 4 + 4 | 0, tunnels in flight, slots |
+//! | accepted | 1 + 36 | 0, a report ([`Load`]) |
 //! | or refused | 1 + 1 | 1, the code of the [`Refusal`] |
 //!
 //! A refusal code that the reader does not know is still a refusal.
@@ -14,29 +14,20 @@
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    MessageError,
+    Load, MessageError,
     message::{Fields, read_message, write_message},
 };
 
-/// Bytes in the body of a verdict at most. Version 1 needs 9; the rest is room for later fields.
+/// Bytes in the body of a verdict at most. Version 1 needs 37; the rest is room for later fields.
 pub const MAX_VERDICT: usize = 256;
 
 /// The worker's answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// The backend is connected; bytes may flow.
     Accepted(Load),
     /// Not here, not now; nothing reached a backend.
     Refused(Refusal),
-}
-
-/// What a worker reports of one service when it accepts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Load {
-    /// Tunnels open to the service's backend, this one included, over all fronts.
-    pub in_flight: u32,
-    /// Tunnels it takes at once; 0 without a cap.
-    pub slots: u32,
 }
 
 /// Why a worker declined.
@@ -113,8 +104,7 @@ impl Verdict {
         match self {
             Self::Accepted(load) => {
                 let mut body = vec![0];
-                body.extend_from_slice(&load.in_flight.to_be_bytes());
-                body.extend_from_slice(&load.slots.to_be_bytes());
+                load.encode(&mut body);
                 body
             }
             Self::Refused(reason) => vec![1, reason.code()],
@@ -124,10 +114,7 @@ impl Verdict {
     fn decode(body: &[u8]) -> Result<Self, MessageError> {
         let mut fields = Fields(body);
         match fields.byte()? {
-            0 => Ok(Self::Accepted(Load {
-                in_flight: u32::from_be_bytes(fields.array()?),
-                slots: u32::from_be_bytes(fields.array()?),
-            })),
+            0 => Ok(Self::Accepted(Load::decode(&mut fields)?)),
             1 => Ok(Self::Refused(Refusal::from_code(fields.byte()?))),
             _ => Err(MessageError::Malformed("unknown kind of verdict")),
         }
@@ -139,15 +126,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::tunnel::load::tests::any_load;
 
     fn block_on<F: Future>(future: F) -> F::Output {
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
     }
 
     fn any_verdict() -> impl Strategy<Value = Verdict> {
-        let load = (any::<u32>(), any::<u32>()).prop_map(|(in_flight, slots)| Load { in_flight, slots });
         prop_oneof![
-            load.prop_map(Verdict::Accepted),
+            any_load().prop_map(Verdict::Accepted),
             any::<u8>().prop_map(|code| Verdict::Refused(Refusal::from_code(code)))
         ]
     }
@@ -173,9 +160,15 @@ mod tests {
     #[test]
     fn the_bytes_are_as_documented() {
         let mut bytes = Vec::new();
-        block_on(write_verdict(&mut bytes, &Verdict::Accepted(Load { in_flight: 3, slots: 8 }))).unwrap();
+        let load =
+            Load { in_flight: 3, slots: 8, number: 9, yours: 2, received: 7, queued: 1, rate: 1.0, ..Load::default() };
+        block_on(write_verdict(&mut bytes, &Verdict::Accepted(load))).unwrap();
         block_on(write_verdict(&mut bytes, &Verdict::Refused(Refusal::Full))).unwrap();
-        assert_eq!(bytes, [1, 0, 9, 0, 0, 0, 0, 3, 0, 0, 0, 8, 1, 0, 2, 1, 4]);
+        let report = [
+            0, 0, 0, 3, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 0x3f, 0x80, 0, 0,
+            255, 0,
+        ];
+        assert_eq!(bytes, [&[1, 0, 37, 0][..], &report, &[1, 0, 2, 1, 4]].concat());
     }
 
     #[test]

@@ -40,6 +40,10 @@ pub struct Export {
     pub max_connections: u32,
     /// Share of the work relative to other workers, 1 to 255.
     pub weight: u8,
+    /// How many requests the backend works on at once; 0 where it shall be asked, or nobody knows.
+    pub slots: u32,
+    /// Used only while no worker of a lower tier can take work; 0 is usual.
+    pub tier: u8,
     /// Free `key=value` labels, printable, at most 256 bytes in all.
     pub labels: BTreeMap<String, String>,
     /// The nodes whose fronts may use it; empty for every member of the network. This node's own front is one like any
@@ -58,6 +62,8 @@ impl Export {
             health: Health::Tcp,
             max_connections: 0,
             weight: DEFAULT_WEIGHT,
+            slots: 0,
+            tier: 0,
             labels: BTreeMap::new(),
             allow: Vec::new(),
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
@@ -111,14 +117,25 @@ impl Export {
         Ok(())
     }
 
+    /// How many requests it is known to take at once, by what the user said; 0 where that says nothing.
+    pub(super) fn known_slots(&self) -> u32 {
+        match (self.slots, self.max_connections) {
+            (0, cap) => cap,
+            (slots, 0) => slots,
+            (slots, cap) => slots.min(cap),
+        }
+    }
+
     /// What is announced of it.
     pub(super) fn offer(&self) -> Service {
         Service {
             name: self.service.clone(),
             protocol: self.target.protocol(),
             weight: self.weight,
-            slots: u16::try_from(self.max_connections).unwrap_or(u16::MAX),
+            slots: u16::try_from(self.known_slots()).unwrap_or(u16::MAX),
             labels: self.labels.clone(),
+            tier: self.tier,
+            models: Vec::new(),
         }
     }
 }

@@ -122,7 +122,8 @@ impl Offering {
     }
 
     pub(super) fn load(&self) -> Load {
-        Load { in_flight: self.counters.in_flight.load(Ordering::Relaxed), slots: self.export.max_connections }
+        let in_flight = self.counters.in_flight.load(Ordering::Relaxed);
+        Load { in_flight, slots: self.export.max_connections, ..Load::default() }
     }
 
     pub(super) fn count_accepted(&self) {
@@ -211,7 +212,7 @@ mod tests {
         let first = offering.slot().unwrap();
         let _second = offering.slot().unwrap();
         assert!(offering.slot().is_none());
-        assert_eq!(offering.load(), Load { in_flight: 2, slots: 2 });
+        assert_eq!(offering.load(), Load { in_flight: 2, slots: 2, ..Load::default() });
         drop(first);
         assert!(offering.slot().is_some());
         assert_eq!(offering.load().in_flight, 1);
@@ -221,7 +222,7 @@ mod tests {
     fn without_a_cap_there_is_always_a_slot() {
         let offering = offering(0);
         let slots: Vec<_> = (0..1000).map(|_| offering.slot().unwrap()).collect();
-        assert_eq!(offering.load(), Load { in_flight: slots.len() as u32, slots: 0 });
+        assert_eq!(offering.load(), Load { in_flight: slots.len() as u32, ..Load::default() });
     }
 
     #[test]

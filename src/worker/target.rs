@@ -10,7 +10,7 @@ const MAX_HOST: usize = 253;
 /// Bytes in the path of a Unix socket at most: `sun_path` less its closing zero, on Linux; a few more than on others.
 const MAX_SOCKET_PATH: usize = 107;
 
-/// A backend's address: `tcp://HOST:PORT`, `http://HOST:PORT`, `HOST:PORT`, `PORT` (of 127.0.0.1) or `unix:PATH`. An IPv6
+/// A backend's address: `tcp://HOST:PORT`, `http://HOST:PORT`, `h2://HOST:PORT`, `udp://HOST:PORT`, `HOST:PORT`, `PORT` (of 127.0.0.1) or `unix:PATH`. An IPv6
 /// address stands in brackets.
 ///
 /// The scheme says how the backend speaks ([`Target::protocol`]). Without one it is taken for HTTP, which most backends
@@ -27,6 +27,8 @@ pub struct Target {
 enum Scheme {
     Tcp,
     Http,
+    H2,
+    Udp,
 }
 
 /// What to connect to.
@@ -44,6 +46,8 @@ impl Target {
         match self.scheme {
             Some(Scheme::Tcp) => Protocol::Tcp,
             Some(Scheme::Http) | None => Protocol::Http,
+            Some(Scheme::H2) => Protocol::Http2,
+            Some(Scheme::Udp) => Protocol::Udp,
         }
     }
 
@@ -72,6 +76,8 @@ impl fmt::Display for Target {
         f.write_str(match self.scheme {
             Some(Scheme::Tcp) => "tcp://",
             Some(Scheme::Http) => "http://",
+            Some(Scheme::H2) => "h2://",
+            Some(Scheme::Udp) => "udp://",
             None => "",
         })?;
         self.place.fmt(f)
@@ -102,11 +108,12 @@ fn parse(text: &str) -> Result<Target, &'static str> {
         None => (None, text),
         Some(("tcp", address)) => (Some(Scheme::Tcp), address),
         Some(("http", address)) => (Some(Scheme::Http), address.strip_suffix('/').unwrap_or(address)),
-        Some(("udp", _)) => return Err("udp is not supported yet"),
+        Some(("h2", address)) => (Some(Scheme::H2), address.strip_suffix('/').unwrap_or(address)),
+        Some(("udp", address)) => (Some(Scheme::Udp), address),
         Some(("https", _)) => {
             return Err("TLS to a backend is not supported; offer its plain port, or tcp:// for TLS as it is");
         }
-        Some(_) => return Err("its scheme is none of tcp://, http:// and unix:"),
+        Some(_) => return Err("its scheme is none of tcp://, http://, h2://, udp:// and unix:"),
     };
     if address.contains('/') {
         return Err("a target has no path; a path to probe goes with --health");
@@ -194,7 +201,6 @@ mod tests {
             ("[localhost]:80", "brackets"),
             ("[::1]", "brackets"),
             ("http://localhost:80/v1", "--health"),
-            ("udp://localhost:53", "udp is not supported yet"),
             ("https://localhost:443", "TLS"),
             ("ftp://localhost:21", "scheme"),
             ("unix:", "path of a socket"),

@@ -172,13 +172,7 @@ impl Guesting {
 
     /// Tells that it offers a service, whatever its invitation says.
     pub(crate) async fn claims(&self, service: &str) {
-        let service = Service {
-            name: service.to_owned(),
-            protocol: ledger::Protocol::Tcp,
-            weight: 255,
-            slots: 0,
-            labels: Default::default(),
-        };
+        let service = Service { weight: 255, ..Service::new(service, ledger::Protocol::Tcp) };
         let issued_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
         let record = Record {
             network: self.token.network_id(),

@@ -64,7 +64,7 @@ pub(crate) struct Node {
 /// A service of the usual size.
 pub(crate) fn offering(service: &str) -> Service {
     let (name, labels) = (service.to_owned(), BTreeMap::from([("model".to_owned(), "7b-q4".to_owned())]));
-    Service { name, protocol: Protocol::Http, weight: 100, slots: 8, labels }
+    Service { slots: 8, labels, ..Service::new(name, Protocol::Http) }
 }
 
 // === impl Message ===

@@ -99,7 +99,6 @@ fn flags_and_values_that_make_no_sense() {
         (&["serve", "-o", "yaml"], "invalid value 'yaml' for '--output <FORMAT>' [possible values: text, json]"),
         (&["expose"], "nothing to expose: name a target"),
         (&["expose", "nowhere"], "\"nowhere\" is not a target"),
-        (&["expose", "udp://127.0.0.1:53"], "udp is not supported yet"),
         (&["expose", "80", "81"], "service federated is exposed twice"),
         (&["expose", "80", "--weight", "0"], "invalid value '0' for '--weight"),
         (&["expose", "80", "--health", "ok"], "\"ok\" is not a health check"),

@@ -580,8 +580,15 @@ fn workers_of_a_view_are_the_fresh_ones() {
     give(&mut ledger, 0, Input::PeerUp(node(9)));
     let mut offer = record(2, 5, "a").record().as_ref().clone();
     let labels = BTreeMap::new();
-    offer.statement.services =
-        vec![Service { name: "web".into(), protocol: Protocol::Http, weight: 1, slots: 0, labels }];
+    offer.statement.services = vec![Service {
+        name: "web".into(),
+        protocol: Protocol::Http,
+        weight: 1,
+        slots: 0,
+        labels,
+        tier: 0,
+        models: Vec::new(),
+    }];
     gossip(&mut ledger, 0, 9, tell(&SignedRecord::sign(offer.clone(), &key(2)).unwrap()));
     assert_eq!(ledger.view().workers("web").count(), 1);
     let mut quarantining = self::ledger(1);
@@ -646,7 +653,8 @@ fn each_refusal_is_counted_as_what_it_is() {
         let (name, protocol, labels) = (service.to_owned(), Protocol::Tcp, [].into());
         changed(2, |record| {
             record.credential = Some(shown);
-            record.statement.services = vec![Service { name, protocol, weight: 1, slots: 0, labels }];
+            record.statement.services =
+                vec![Service { name, protocol, weight: 1, slots: 0, labels, tier: 0, models: Vec::new() }];
         })
     };
     let limited = guest(|invitation| invitation.services = "llm-*".parse().unwrap(), "ssh");

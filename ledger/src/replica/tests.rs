@@ -296,7 +296,15 @@ fn who_was_connected_when_it_arrived_stays_before_who_never_was() {
 fn bytes_are_bounded_also_when_records_grow() {
     let large = |n, seq| {
         let labels = [("k".to_owned(), "v".repeat(200))].into();
-        let service = Service { name: "s".into(), protocol: crate::Protocol::Tcp, weight: 1, slots: 0, labels };
+        let service = Service {
+            name: "s".into(),
+            protocol: crate::Protocol::Tcp,
+            weight: 1,
+            slots: 0,
+            labels,
+            tier: 0,
+            models: Vec::new(),
+        };
         let mut record = record(n, seq, "a");
         record.statement.services.push(service);
         SignedRecord::sign(record, &key(n)).unwrap()
@@ -472,7 +480,7 @@ fn pages_cover_all_in_order_and_say_what_the_other_side_lacks() {
         let labels = [("k".to_owned(), "v".repeat(250))].into();
         let service = |i| {
             let (name, labels) = (format!("s{i}"), std::collections::BTreeMap::clone(&labels));
-            Service { name, protocol: crate::Protocol::Tcp, weight: 1, slots: 0, labels }
+            Service { name, protocol: crate::Protocol::Tcp, weight: 1, slots: 0, labels, tier: 0, models: Vec::new() }
         };
         large.statement.services = (0..4).map(service).collect();
         assert_eq!(hear(&mut replica, 0, &SignedRecord::sign(large, &key(n)).unwrap()), NEW);

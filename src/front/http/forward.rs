@@ -1,6 +1,6 @@
 //! One request's way to a worker and its response's way back.
 
-use std::{pin::pin, sync::Arc};
+use std::sync::Arc;
 
 use http_body_util::Either;
 use hyper::{
@@ -9,35 +9,30 @@ use hyper::{
     header::{CONTENT_LENGTH, HeaderValue},
     upgrade::OnUpgrade,
 };
-use tokio::time::timeout;
 
 use super::{
     Body,
     answer::{Answer, not_found},
     download::{Download, Held},
+    fault::Fault,
     headers,
     lane::Lane,
-    objection::is_plain_chunked,
     server::Session,
     upgrade::{Bridge, agreed},
-    upload::{Source, Upload},
+    upload::Source,
 };
 use crate::{
     balance::{InFlight, Outcome},
-    front::{
-        handle::{Counted, Shared},
-        search::{Miss, Search},
-    },
+    front::{handle::Counted, search::Search},
     ledger::NodeId,
-    tunnel::{Class, Early},
 };
 
 /// A request as it is sent to workers: as often as may be, to one at a time.
 pub(super) struct Forward {
-    method: Method,
-    target: Uri,
-    headers: HeaderMap,
-    source: Source,
+    pub(super) method: Method,
+    pub(super) target: Uri,
+    pub(super) headers: HeaderMap,
+    pub(super) source: Source,
     /// The client's side of a change of protocol, if it asks for one.
     upgrade: Option<OnUpgrade>,
 }
@@ -55,43 +50,6 @@ pub(super) struct Forwarded {
 #[derive(Debug, thiserror::Error)]
 #[error("the client broke off")]
 pub(super) struct Abandoned;
-
-/// Why a worker's response could not be had.
-#[derive(Debug, thiserror::Error)]
-enum Fault {
-    /// Nothing of the request reached a backend.
-    #[error("{0}")]
-    Missed(#[from] Miss),
-    /// The tunnel broke before the response began.
-    #[error("the connection broke before the response: {error}")]
-    Broken { sent: bool, error: hyper::Error },
-    /// What came is no response that can be passed on.
-    #[error("its response is not valid: {0}")]
-    Garbled(String),
-    /// Nothing came.
-    #[error("nothing for {} s", .0.as_secs())]
-    Silent(std::time::Duration),
-    /// The client broke off in the middle of its request.
-    #[error("the client broke off")]
-    Client,
-}
-
-impl Fault {
-    fn outcome(&self) -> Outcome {
-        match self {
-            Self::Missed(miss) => miss.outcome(),
-            _ => Outcome::Failed,
-        }
-    }
-
-    fn answer(&self, service: &str) -> Answer {
-        match self {
-            Self::Missed(miss) => Answer::no_worker(service, miss),
-            Self::Silent(_) => Answer::gateway_timeout(service, self),
-            _ => Answer::bad_gateway(service, self),
-        }
-    }
-}
 
 impl Forward {
     pub(super) fn new(session: &Session, mut request: Request<Incoming>) -> Self {
@@ -143,63 +101,8 @@ impl Forward {
         Ok(Forwarded { result, attempts: search.attempts(), node })
     }
 
-    /// One worker: over an idle tunnel if there is one, else over a fresh one. A backend may close an idle connection just
-    /// when we use it; that is no fault of the worker, and a fresh tunnel settles it.
-    async fn attempt(&self, shared: &Shared, flight: &InFlight) -> Result<(Response<Incoming>, Lane), Fault> {
-        if let Some(lane) = shared.pool.take(flight.node(), flight.connection()) {
-            match self.send(shared, lane).await {
-                Err(fault @ Fault::Broken { .. }) if self.may_repeat(&fault) => {}
-                result => return result,
-            }
-        }
-        let tunnel = shared.dial(flight, Class::Http, None, &Early::default()).await?;
-        let opened = shared.pool.open(tunnel.stream, flight.connection()).await;
-        let lane = opened.map_err(|error| Fault::Broken { sent: false, error })?;
-        self.send(shared, lane).await
-    }
-
-    async fn send(&self, shared: &Shared, mut lane: Lane) -> Result<(Response<Incoming>, Lane), Fault> {
-        let limit = shared.config.idle_timeout;
-        let mut sending = pin!(lane.send(self.request()));
-        // Dropped in the opposite order: the tunnel is reset before hyper could end it in order, should the client leave.
-        let lane = lane;
-        let mut moves = self.source.moves();
-        let sent = loop {
-            match timeout(limit, sending.as_mut()).await {
-                Ok(sent) => break sent,
-                Err(_) => {
-                    let before = std::mem::replace(&mut moves, self.source.moves());
-                    if before == moves {
-                        return Err(Fault::Silent(limit));
-                    }
-                }
-            }
-        };
-        match sent {
-            Ok(response) if is_plain_chunked(response.headers()) => Ok((response, lane)),
-            Ok(_) => Err(Fault::Garbled("it has a transfer coding other than chunked".to_owned())),
-            Err(mut error) => {
-                let sent = error.take_message().is_none();
-                let error = error.into_error();
-                Err(match () {
-                    () if self.source.is_broken() => Fault::Client,
-                    () if error.is_parse() => Fault::Garbled(error.to_string()),
-                    () => Fault::Broken { sent, error },
-                })
-            }
-        }
-    }
-
-    fn request(&self) -> Request<Upload> {
-        let mut request = Request::new(self.source.upload());
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.target.clone();
-        *request.headers_mut() = self.headers.clone();
-        request
-    }
-
     /// Whether another try can't do what this one may have done.
-    fn may_repeat(&self, fault: &Fault) -> bool {
+    pub(super) fn may_repeat(&self, fault: &Fault) -> bool {
         match fault {
             Fault::Missed(_) | Fault::Broken { sent: false, .. } => true,
             Fault::Broken { sent: true, .. } => self.method.is_idempotent() && self.source.can_replay(),

@@ -13,6 +13,8 @@
 
 mod answer;
 mod download;
+mod exchange;
+mod fault;
 mod forward;
 mod framing;
 mod headers;

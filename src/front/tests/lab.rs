@@ -230,7 +230,7 @@ pub(super) fn config(mode: Mode) -> impl FnOnce(&mut Config) {
 }
 
 fn record(id: u8, protocol: Protocol) -> Record {
-    let service = Service { name: "web".into(), protocol, weight: 100, slots: 0, labels: BTreeMap::new() };
+    let service = Service::new("web", protocol);
     Record {
         network: NetworkId([0; 16]),
         generation: 0,

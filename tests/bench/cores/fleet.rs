@@ -23,11 +23,9 @@ pub(super) fn node(number: u32) -> NodeId {
 /// A record as long as they usually are, about 300 bytes.
 pub(super) fn record(number: u32, seq: u64) -> Record {
     let service = Service {
-        name: SERVICE.into(),
-        protocol: Protocol::Http,
-        weight: 100,
         slots: 64,
         labels: BTreeMap::from([("model".into(), "a-model-7b".into())]),
+        ..Service::new(SERVICE, Protocol::Http)
     };
     let statement = Statement {
         name: format!("node-{number}"),

@@ -16,7 +16,7 @@ pub(super) fn round() -> Round {
         trace: TraceId([7; 16]),
         client: Some(([192, 0, 2, 7], 50_000).into()),
     };
-    let verdict = Verdict::Accepted(Load { in_flight: 3, slots: 64 });
+    let verdict = Verdict::Accepted(Load { in_flight: 3, slots: 64, ..Load::default() });
     let mut bytes = Vec::with_capacity(1024);
     Box::new(move || {
         for _ in 0..TIMES {

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use p2p_fed::{
-    balance::{Balancer, Config, Outcome, Policy},
+    balance::{Ask, Balancer, Config, Outcome, Policy},
     ledger::{Entry, View},
 };
 
@@ -23,7 +23,7 @@ pub(super) fn round(policy: Policy, workers: u32) -> Round {
     let view = View { revision: 1, nodes: (0..workers).map(|number| (node(number), entry(number))).collect() };
     let connected = (0..workers).map(|number| (node(number), number.into())).collect();
     balancer.reconcile(Duration::ZERO, &view, &connected);
-    let pick = move |now| balancer.pick(now, &[]).expect("all workers are there");
+    let pick = move |now| balancer.pick(now, &Ask::default()).expect("all workers are there");
     let mut flights: VecDeque<_> = (0..IN_FLIGHT).map(|_| pick(Duration::ZERO)).collect();
     Box::new(move || {
         for ms in 1..=TIMES {

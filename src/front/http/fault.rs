@@ -1,0 +1,41 @@
+//! What can go wrong between a request and its response.
+
+use super::answer::Answer;
+use crate::{balance::Outcome, front::search::Miss};
+
+/// Why a worker's response could not be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// Nothing of the request reached a backend.
+    #[error("{0}")]
+    Missed(#[from] Miss),
+    /// The tunnel broke before the response began.
+    #[error("the connection broke before the response: {error}")]
+    Broken { sent: bool, error: hyper::Error },
+    /// What came is no response that can be passed on.
+    #[error("its response is not valid: {0}")]
+    Garbled(String),
+    /// Nothing came.
+    #[error("nothing for {} s", .0.as_secs())]
+    Silent(std::time::Duration),
+    /// The client broke off in the middle of its request.
+    #[error("the client broke off")]
+    Client,
+}
+
+impl Fault {
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Missed(miss) => miss.outcome(),
+            _ => Outcome::Failed,
+        }
+    }
+
+    pub(super) fn answer(&self, service: &str) -> Answer {
+        match self {
+            Self::Missed(miss) => Answer::no_worker(service, miss),
+            Self::Silent(_) => Answer::gateway_timeout(service, self),
+            _ => Answer::bad_gateway(service, self),
+        }
+    }
+}
