@@ -1,6 +1,8 @@
 //! What a front is told.
 
-use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use super::{Cidr, Limits};
 
 /// What a front is told. [`Config::new`] fills in the defaults.
 #[derive(Clone, Debug)]
@@ -24,6 +26,24 @@ pub struct Config {
     /// Client connections at once. When all are taken, new ones wait in the kernel's queue. Default 16 384: each takes one
     /// file descriptor and its buffers.
     pub max_connections: usize,
+    /// What one client may take.
+    pub limits: Limits,
+    /// The listener speaks TLS, and nothing else, with this certificate. Default `None`: bytes as they are.
+    pub tls: Option<Certificate>,
+    /// Each connection begins with a PROXY protocol header that names its client; one without is closed. For listeners that
+    /// only a load balancer can reach. Default false.
+    pub proxy_protocol: bool,
+    /// Whose `X-Forwarded-*` and `Forwarded` are believed and extended; everybody else's are overwritten. Default nobody's.
+    pub trust_forwarded: Vec<Cidr>,
+}
+
+/// The files of a certificate, both PEM. They are read again when they change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate and those between it and its root, in this order.
+    pub chain: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 impl Config {
@@ -37,6 +57,10 @@ impl Config {
             connect_timeout: Duration::from_secs(2),
             idle_timeout: Duration::from_secs(3600),
             max_connections: 16_384,
+            limits: Limits::default(),
+            tls: None,
+            proxy_protocol: false,
+            trust_forwarded: Vec::new(),
         }
     }
 }
@@ -44,11 +68,11 @@ impl Config {
 /// What the clients of a front speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// HTTP/1 if the first bytes are those of an HTTP/1 request, else opaque bytes. A client that says nothing for 300 ms
+    /// HTTP if the first bytes are those of an HTTP/1 request or of HTTP/2, else opaque bytes. A client that says nothing for 300 ms
     /// waits for its server to speak first, so it gets opaque bytes too, unless all workers declare their backends HTTP.
     #[default]
     Auto,
-    /// HTTP/1: one pick per request.
+    /// HTTP/1 or HTTP/2: one pick per request.
     Http,
     /// Opaque bytes: one pick per connection.
     Tcp,

@@ -16,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Config, End, Error, Listener,
     client::Client,
+    crowd::Crowd,
     http::Pool,
     journal::{Entry, Journal},
+    tls::Tls,
 };
 use crate::{
     balance::{Balancer, Connected, EndpointStatus, InFlight, Outcome},
@@ -48,12 +50,16 @@ impl Front {
     /// runtime. The front is the balancer's only clock: nobody else may call it with a `now` of its own.
     ///
     /// # Errors
-    /// The address can't be bound. Nothing is left behind.
+    /// Its certificate can't be used, or the address can't be bound. Nothing is left behind.
     pub fn bind(config: Config, dial: Arc<dyn Dial>, balancer: Balancer) -> Result<(Self, Listener), Error> {
+        let tls = config.tls.as_ref().map(|certificate| Tls::load(certificate, config.mode).map(Arc::new)).transpose();
+        let tls = tls.map_err(|source| Error::Certificate { service: config.service.clone(), source })?;
         let (tcp, address) = Listener::bind(&config)?;
         let shared = Arc::new(Shared {
             config,
             address,
+            tls,
+            crowd: Arc::default(),
             balancer,
             dial,
             pool: Pool::default(),
@@ -147,6 +153,8 @@ impl fmt::Debug for Front {
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) address: SocketAddr,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) crowd: Arc<Crowd>,
     pub(super) balancer: Balancer,
     pub(super) dial: Arc<dyn Dial>,
     pub(super) pool: Pool,

@@ -20,18 +20,26 @@
 
 mod client;
 mod config;
+mod crowd;
 mod detect;
 mod handle;
 mod http;
 mod journal;
+mod limits;
 mod listener;
 mod search;
+mod socket;
 mod stall;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod trust;
 
-pub use config::{Config, Mode, ParseModeError};
+pub use config::{Certificate, Config, Mode, ParseModeError};
 pub use handle::{Counters, Front};
 pub use journal::{Attempt, Entry, KEPT, PATH_MAX};
+pub use limits::{CREDIT_MAX, Limits};
 pub use listener::{End, Error, Listener};
+pub use tls::CertificateError;
+pub use trust::{Cidr, ParseCidrError};

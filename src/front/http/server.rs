@@ -7,7 +7,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
@@ -16,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BUFFER_LIMIT, Body, FIELDS_LIMIT, HEAD_LIMIT,
+    BUFFER_LIMIT, Body,
     answer::{Answer, Form},
     forward::{Abandoned, Forward, Forwarded},
     objection::{ambiguous, objection},
@@ -28,15 +27,15 @@ use crate::front::{
     handle::Shared,
 };
 
-/// How long a client's connection may rest between two requests, as nginx's `keepalive_timeout`.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-
 /// What the requests of one connection share.
 pub(super) struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) client: SocketAddr,
     pub(super) local: Option<SocketAddr>,
+    /// Ends the connection with a reset, where that is what a cut response must do.
     pub(super) reset: Reset,
+    /// The client's side is encrypted.
+    pub(super) is_encrypted: bool,
     ambiguous: Ambiguous,
     requests: AtomicU64,
     /// Set by the last request of a connection, if it changes the protocol; taken when HTTP has ended. Held to move it in
@@ -46,16 +45,9 @@ pub(super) struct Session {
 
 /// Serves the requests of `client` until it or a drain ends the connection, or `cut`.
 pub(in crate::front) async fn serve(shared: &Arc<Shared>, client: Client, cut: &CancellationToken) {
-    let session = Arc::new(Session {
-        shared: Arc::clone(shared),
-        client: client.address(),
-        local: client.local_address().ok(),
-        reset: client.reset(),
-        ambiguous: Ambiguous::default(),
-        requests: AtomicU64::new(0),
-        bridge: Mutex::new(None),
-    });
-    let wire = Wire::new(client, session.ambiguous.clone(), Patience::default());
+    let limits = &shared.config.limits;
+    let session = Arc::new(Session::new(shared, &client, client.reset()));
+    let wire = Wire::new(client, session.ambiguous.clone(), Patience::of(limits));
     let service = {
         let session = Arc::clone(&session);
         service_fn(move |request| {
@@ -65,10 +57,10 @@ pub(in crate::front) async fn serve(shared: &Arc<Shared>, client: Client, cut: &
     };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(KEEP_ALIVE)
+        .header_read_timeout(limits.keep_alive)
         .max_buf_size(BUFFER_LIMIT)
-        .max_header_size(HEAD_LIMIT)
-        .max_headers(FIELDS_LIMIT)
+        .max_header_size(limits.head_bytes)
+        .max_headers(limits.fields)
         .serve_connection(TokioIo::new(wire), service)
         .with_upgrades();
     let mut connection = pin!(connection);
@@ -94,13 +86,27 @@ pub(in crate::front) async fn serve(shared: &Arc<Shared>, client: Client, cut: &
 }
 
 impl Session {
-    async fn serve(&self, request: Request<Incoming>) -> Result<Response<Body>, Abandoned> {
+    pub(super) fn new(shared: &Arc<Shared>, client: &Client, reset: Reset) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            client: client.address(),
+            local: client.local_address().ok(),
+            reset,
+            is_encrypted: client.is_encrypted(),
+            ambiguous: Ambiguous::default(),
+            requests: AtomicU64::new(0),
+            bridge: Mutex::new(None),
+        }
+    }
+
+    pub(super) async fn serve(&self, request: Request<Incoming>) -> Result<Response<Body>, Abandoned> {
         let began = Instant::now();
         let counted = self.shared.count();
         let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-        let form = Form::of(request.uri(), request.headers());
-        let objection = if self.ambiguous.is(number) { Some(ambiguous()) } else { objection(&request) };
+        let form = Form::of(&request);
+        let limits = &self.shared.config.limits;
+        let objection = if self.ambiguous.is(number) { Some(ambiguous()) } else { objection(&request, limits) };
         let Forwarded { result, attempts, node } = match objection {
             Some(answer) => Forwarded { result: Err(answer), attempts: 0, node: None },
             None => Forward::new(self, request).run(self, counted).await?,
