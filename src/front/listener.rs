@@ -159,7 +159,7 @@ async fn accept(shared: &Arc<Shared>, tcp: &TcpListener, clients: &mut JoinSet<(
                 continue;
             }
             _ = sweep.tick() => {
-                shared.pool.sweep(shared);
+                shared.sweep();
                 continue;
             }
             accepted = next(tcp, &permits) => accepted,

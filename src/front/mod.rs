@@ -18,20 +18,28 @@
 //! ([`balance`](crate::balance)); no TLS, no HTTP/2, no bodies buffered (but for the first 64 KiB of an idempotent
 //! request, kept until its response begins).
 
+mod budget;
 mod client;
 mod config;
 mod detect;
+mod disclosure;
+mod draft;
 mod handle;
 mod http;
+mod inference;
 mod journal;
 mod listener;
+mod replay;
 mod search;
 mod stall;
+mod sticky;
 mod tcp;
 #[cfg(test)]
 mod tests;
 
 pub use config::{Config, Mode, ParseModeError};
+pub use disclosure::{Disclosure, ParseDisclosureError};
 pub use handle::{Counters, Front};
 pub use journal::{Attempt, Entry, KEPT, PATH_MAX};
 pub use listener::{End, Error, Listener};
+pub use sticky::{ParseStickyError, Sticky};

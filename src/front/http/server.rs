@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BUFFER_LIMIT, Body, FIELDS_LIMIT, HEAD_LIMIT,
-    answer::{Answer, Form},
+    answer::Answer,
+    form::Form,
     forward::{Abandoned, Forward, Forwarded},
     objection::{ambiguous, objection},
     upgrade::Bridge,
@@ -101,11 +102,12 @@ impl Session {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let form = Form::of(request.uri(), request.headers());
         let objection = if self.ambiguous.is(number) { Some(ambiguous()) } else { objection(&request) };
-        let Forwarded { result, attempts, node } = match objection {
-            Some(answer) => Forwarded { result: Err(answer), attempts: 0, node: None },
+        let Forwarded { result, attempts, node, fields } = match objection {
+            Some(answer) => Forwarded::refused(answer),
             None => Forward::new(self, request).run(self, counted).await?,
         };
-        let response = result.unwrap_or_else(|answer: Answer| answer.into_response(form));
+        let mut response = result.unwrap_or_else(|answer: Answer| answer.into_response(form));
+        response.headers_mut().extend(fields);
         tracing::debug!(
             service = %self.shared.config.service,
             client = %self.client,
