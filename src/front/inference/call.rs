@@ -110,7 +110,9 @@ mod tests {
         }
         assert_eq!(infers("/v1/messages"), Some(Api::Anthropic));
         assert_eq!(infers("/api/chat"), Some(Api::Ollama));
-        for path in ["/", "/v1", "/v1/files", "/v1/chat", "/api/pull", "/api/delete", "/v1/chat/completions/", "/v1/api/chat"] {
+        for path in
+            ["/", "/v1", "/v1/files", "/v1/chat", "/api/pull", "/api/delete", "/v1/chat/completions/", "/v1/api/chat"]
+        {
             assert_eq!(infers(path), None, "{path}");
         }
         assert_eq!(Call::of(&Method::PUT, "/v1/embeddings"), None);
