@@ -15,10 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Config, End, Error, Listener,
+    budget::Budget,
     client::Client,
     crowd::Crowd,
     http::Pool,
     journal::{Entry, Journal},
+    replay::Replay,
     tls::Tls,
 };
 use crate::{
@@ -36,6 +38,9 @@ pub struct Front {
     shared: Arc<Shared>,
 }
 
+/// The balancer's time passes so often while somebody waits for it.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
 /// What a front has done and is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
@@ -43,6 +48,10 @@ pub struct Counters {
     pub requests_total: u64,
     /// Those under way.
     pub in_flight: usize,
+    /// Requests that were sent again after a worker may have got them.
+    pub retries_total: u64,
+    /// Those that would have been, had there not been too many.
+    pub retries_refused_total: u64,
 }
 
 impl Front {
@@ -64,6 +73,9 @@ impl Front {
             dial,
             pool: Pool::default(),
             journal: Journal::default(),
+            budget: Budget::default(),
+            replay: Replay::default(),
+            ticked: AtomicU64::new(0),
             origin: Instant::now(),
             requests_total: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
@@ -112,6 +124,8 @@ impl Front {
         Counters {
             requests_total: self.shared.requests_total.load(Ordering::Relaxed),
             in_flight: self.shared.in_flight(),
+            retries_total: self.shared.budget.granted_total(),
+            retries_refused_total: self.shared.budget.refused_total(),
         }
     }
 
@@ -159,6 +173,10 @@ pub(super) struct Shared {
     pub(super) dial: Arc<dyn Dial>,
     pub(super) pool: Pool,
     pub(super) journal: Journal,
+    budget: Budget,
+    pub(super) replay: Replay,
+    /// When the balancer's time last passed, in milliseconds since `origin`.
+    ticked: AtomicU64,
     origin: Instant,
     requests_total: AtomicU64,
     in_flight: AtomicUsize,
@@ -178,6 +196,27 @@ impl Shared {
     /// Requests and connections under way.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether one more request may be sent again.
+    pub(super) fn may_retry(&self) -> bool {
+        self.budget.withdraw(self.now(), self.requests_total.load(Ordering::Relaxed), self.in_flight() as u64)
+    }
+
+    /// Lets go of what is idle for too long. Called every few seconds.
+    pub(super) fn sweep(&self) {
+        self.pool.sweep(self);
+        self.budget.pass(self.now(), self.requests_total.load(Ordering::Relaxed));
+    }
+
+    /// Lets the balancer's time pass. Everybody who waits calls it, and it does something for one of them.
+    pub(super) fn tick(&self) {
+        let now = self.now();
+        let (due, now_ms) = (self.ticked.load(Ordering::Relaxed) + TICK.as_millis() as u64, now.as_millis() as u64);
+        // A little early is in time, or the next one would come a whole tick later.
+        if now_ms + 1 >= due && self.ticked.fetch_max(now_ms, Ordering::Relaxed) < now_ms {
+            self.balancer.tick(now);
+        }
     }
 
     /// Returns once a drain has begun.

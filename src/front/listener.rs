@@ -180,7 +180,7 @@ async fn accept(shared: &Arc<Shared>, tcp: &TcpListener, clients: &mut JoinSet<(
                 continue;
             }
             _ = sweep.tick() => {
-                shared.pool.sweep(shared);
+                shared.sweep();
                 continue;
             }
             // It never ends while the runtime lives.

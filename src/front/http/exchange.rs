@@ -47,7 +47,8 @@ impl Forward {
     }
 
     async fn send(&self, shared: &Shared, mut lane: Lane) -> Result<(Response<Incoming>, Lane), Fault> {
-        let limit = shared.config.idle_timeout;
+        let idle = shared.config.idle_timeout;
+        let limit = shared.config.first_byte_timeout.map_or(idle, |limit| limit.min(idle));
         let mut sending = pin!(lane.send(self.request(), &shared.config.service));
         // Dropped in the opposite order: the tunnel is reset before hyper could end it in order, should the client leave.
         let lane = lane;

@@ -4,8 +4,8 @@
 //! smuggle. Around it: what hyper lets through and we don't ([`framing`], [`objection`]), who may be told what
 //! ([`headers`]), what may be repeated ([`upload`]), and what holds a worker until its response ended ([`download`]).
 //!
-//! **Invariant.** A request is sent a second time only if nothing of it was sent, or if its method is idempotent, its body
-//! can be replayed and no byte of a response was passed on.
+//! **Invariant.** A request is sent a second time only if nothing of it was sent; or if its method is idempotent or it is a
+//! known computation, its body can be replayed and no byte of a response was passed on.
 //!
 //! A client that closes its side (even only for writing) before the response has ended is taken to be gone, as nginx and
 //! Go take it, so that a model stops thinking for nobody. Informational responses other than 100 and 101 are not passed
@@ -18,9 +18,11 @@ mod answer;
 mod download;
 mod exchange;
 mod fault;
+mod form;
 mod forward;
 mod framing;
 mod headers;
+mod hedge;
 mod http2;
 mod lane;
 mod objection;

@@ -96,7 +96,7 @@ fn has_good_host<B>(request: &Request<B>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::front::http::answer::Form;
+    use crate::front::http::form::Form;
 
     fn refused(method: &str, target: &str, headers: &[(&str, &str)]) -> Option<u16> {
         let mut request = Request::builder().method(method).uri(target);

@@ -1,7 +1,7 @@
 //! One client that speaks HTTP.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -9,15 +9,17 @@ use std::{
     },
 };
 
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper::{HeaderMap, Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     BUFFER_LIMIT, Body,
-    answer::{Answer, Form},
+    answer::Answer,
+    form::Form,
     forward::{Abandoned, Forward, Forwarded},
+    headers::{Hop, forwarded_for},
     objection::{ambiguous, objection},
     upgrade::Bridge,
     wire::{Ambiguous, Patience, Wire},
@@ -99,6 +101,25 @@ impl Session {
         }
     }
 
+    /// The hop that its requests come over.
+    pub(super) fn hop(&self) -> Hop {
+        let peer = self.client.ip().to_canonical();
+        Hop { peer, local: self.local, is_encrypted: self.is_encrypted, is_trusted: self.trusts(peer) }
+    }
+
+    /// For whom a request is: its client, or whom that one names if it is trusted.
+    pub(super) fn client_of(&self, headers: &HeaderMap) -> SocketAddr {
+        if !self.trusts(self.client.ip()) {
+            return self.client;
+        }
+        let named = forwarded_for(headers, |address| self.trusts(address));
+        named.map_or(self.client, |address| SocketAddr::new(address, 0))
+    }
+
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.shared.config.trust_forwarded.iter().any(|network| network.contains(address))
+    }
+
     pub(super) async fn serve(&self, request: Request<Incoming>) -> Result<Response<Body>, Abandoned> {
         let began = Instant::now();
         let counted = self.shared.count();
@@ -107,11 +128,12 @@ impl Session {
         let form = Form::of(&request);
         let limits = &self.shared.config.limits;
         let objection = if self.ambiguous.is(number) { Some(ambiguous()) } else { objection(&request, limits) };
-        let Forwarded { result, attempts, node } = match objection {
-            Some(answer) => Forwarded { result: Err(answer), attempts: 0, node: None },
+        let Forwarded { result, attempts, node, fields } = match objection {
+            Some(answer) => Forwarded::refused(answer),
             None => Forward::new(self, request).run(self, counted).await?,
         };
-        let response = result.unwrap_or_else(|answer: Answer| answer.into_response(form));
+        let mut response = result.unwrap_or_else(|answer: Answer| answer.into_response(form));
+        response.headers_mut().extend(fields);
         tracing::debug!(
             service = %self.shared.config.service,
             client = %self.client,

@@ -3,7 +3,10 @@
 mod drain;
 mod failover;
 mod http;
+mod journal;
 mod lab;
+mod queue;
+mod retries;
 mod smuggling;
 mod tcp;
 mod upgrade;
