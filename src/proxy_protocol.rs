@@ -79,7 +79,8 @@ impl Header {
     pub fn encode(&self, version: Version) -> Vec<u8> {
         let addresses = self.addresses.map(|(source, destination)| {
             let (from, to) = (source.ip().to_canonical(), destination.ip().to_canonical());
-            let (from, to) = if from.is_ipv4() == to.is_ipv4() { (from, to) } else { (to_v6(from).into(), to_v6(to).into()) };
+            let (from, to) =
+                if from.is_ipv4() == to.is_ipv4() { (from, to) } else { (to_v6(from).into(), to_v6(to).into()) };
             (SocketAddr::new(from, source.port()), SocketAddr::new(to, destination.port()))
         });
         match version {
@@ -306,7 +307,8 @@ mod tests {
             let bytes = [&wanted.encode(version)[..], b"rest"].concat();
             for cut in 1..bytes.len() {
                 let (first, second) = bytes.split_at(cut);
-                let (read_header, mut rest) = read(&mut first.chain(second)).await.map(|(h, r)| (h, r.to_vec())).unwrap();
+                let (read_header, mut rest) =
+                    read(&mut first.chain(second)).await.map(|(h, r)| (h, r.to_vec())).unwrap();
                 rest.extend_from_slice(&[]);
                 assert_eq!(read_header, wanted);
                 assert!(b"rest".starts_with(&rest), "{rest:?}");

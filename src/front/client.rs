@@ -16,7 +16,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpSocket, TcpStream},
+    net::TcpSocket,
 };
 
 use super::{socket::Socket, stall::Stall};
@@ -80,10 +80,6 @@ pub(super) fn tune(listening: &TcpSocket) {
 }
 
 impl Client {
-    pub(super) fn new(tcp: TcpStream, address: SocketAddr) -> Self {
-        Self::over(Socket::Plain(tcp), address, None)
-    }
-
     /// One whose bytes come over `socket`; it connected to `local`, if somebody in front of us said so.
     pub(super) fn over(socket: Socket, address: SocketAddr, local: Option<SocketAddr>) -> Self {
         Self { socket, address, local, ahead: Bytes::new(), reset: Reset::default(), lingering: None }

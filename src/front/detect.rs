@@ -75,7 +75,8 @@ pub(super) async fn detect_http(
     client: &mut (impl AsyncRead + Unpin),
     silence: Duration,
 ) -> io::Result<(Speech, Bytes)> {
-    let (speech, ahead) = read_ahead(client, silence, |ahead| judge_preface(ahead).unwrap_or(Some(Speech::Http1))).await?;
+    let (speech, ahead) =
+        read_ahead(client, silence, |ahead| judge_preface(ahead).unwrap_or(Some(Speech::Http1))).await?;
     Ok((if speech == Speech::Opaque { Speech::Http1 } else { speech }, ahead))
 }
 
@@ -104,7 +105,9 @@ async fn read_ahead(
 /// The outer is `None` for what can't become the preface of HTTP/2, the inner while it could still be something else.
 fn judge_preface(ahead: &[u8]) -> Option<Option<Speech>> {
     let length = ahead.len().min(PREFACE.len());
-    ahead.starts_with(PREFACE.get(..length).unwrap_or_default()).then(|| (length == PREFACE.len()).then_some(Speech::Http2))
+    ahead
+        .starts_with(PREFACE.get(..length).unwrap_or_default())
+        .then(|| (length == PREFACE.len()).then_some(Speech::Http2))
 }
 
 /// `None` while it could still be more than one.

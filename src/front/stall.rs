@@ -60,6 +60,7 @@ impl Pace {
     pub(super) fn begin(&mut self) {
         self.credit = self.grace;
         self.waiting_since = None;
+        self.stall.moved();
     }
 
     /// `bytes` came.

@@ -193,7 +193,8 @@ impl Tls {
     pub(super) async fn accept(&self, ahead: Bytes, tcp: TcpStream, limit: Duration) -> io::Result<Accepted> {
         let acceptor = self.current().acceptor.clone();
         let shaken = timeout(limit, acceptor.accept(Rewound::new(ahead, tcp))).await;
-        let stream = shaken.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake takes too long"))??;
+        let stream =
+            shaken.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the TLS handshake takes too long"))??;
         let protocol = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Some(Agreed::Http2),
             Some(_) => Some(Agreed::Http1),

@@ -72,7 +72,7 @@ impl Forward {
             Err(mut error) => {
                 let unsent = error.take_message().is_some();
                 let error = error.into_error();
-                let sent = !(unsent || is_unprocessed(&error));
+                let sent = !(unsent || is_unprocessed(&error) && self.source.can_replay());
                 Err(match () {
                     () if self.source.is_broken() => Fault::Client,
                     () if error.is_parse() => Fault::Garbled(error.to_string()),

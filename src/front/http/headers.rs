@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use hyper::{
     HeaderMap, Uri,
     header::{
-        CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
-        TRANSFER_ENCODING, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, FORWARDED, HOST, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+        TE, TRANSFER_ENCODING, UPGRADE,
     },
 };
 
@@ -328,9 +328,8 @@ mod tests {
     #[test]
     fn the_client_is_the_last_one_that_nobody_trusted_names() {
         let is_trusted = |address: IpAddr| address.to_string().starts_with("10.");
-        let named = |fields: &[(&str, &str)]| {
-            forwarded_for(&headers(fields), is_trusted).map(|address| address.to_string())
-        };
+        let named =
+            |fields: &[(&str, &str)]| forwarded_for(&headers(fields), is_trusted).map(|address| address.to_string());
         let field = "x-forwarded-for";
         assert_eq!(named(&[(field, "6.6.6.6, 1.2.3.4, 10.0.0.1"), (field, "10.0.0.2")]).as_deref(), Some("1.2.3.4"));
         assert_eq!(named(&[(field, "1.2.3.4:567")]).as_deref(), Some("1.2.3.4"));
@@ -351,8 +350,14 @@ mod tests {
         }
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let headers = named(&[("traceparent", good), ("tracestate", "a=1")]);
-        assert_eq!((&headers["traceparent"], &headers["tracestate"]), (&good.parse().unwrap(), &"a=1".parse().unwrap()));
-        assert!(named(&[("traceparent", &good.replace("00-0", "cc-0").replace("-01", "-01-later"))]).contains_key("traceparent"));
+        assert_eq!(
+            (&headers["traceparent"], &headers["tracestate"]),
+            (&good.parse().unwrap(), &"a=1".parse().unwrap())
+        );
+        assert!(
+            named(&[("traceparent", &good.replace("00-0", "cc-0").replace("-01", "-01-later"))])
+                .contains_key("traceparent")
+        );
         for bad in [
             "x",
             "00-00000000000000000000000000000000-b7ad6b7169203331-01",

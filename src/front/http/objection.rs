@@ -103,7 +103,8 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        objection(&request.body(()).unwrap(), &Limits::default()).map(|answer| answer.into_response(Form::Text).status().as_u16())
+        objection(&request.body(()).unwrap(), &Limits::default())
+            .map(|answer| answer.into_response(Form::Text).status().as_u16())
     }
 
     const HOST: (&str, &str) = ("host", "a.example:8080");

@@ -141,9 +141,8 @@ impl Pool {
         let Lanes { idle, in_all, trunks, gates } = &mut *lanes;
         trunks.retain(|node, trunks| {
             let way = shared.balancer.way_to(shared.now(), *node);
-            trunks.retain_mut(|trunk| {
-                way == Some(trunk.connection) && !trunk.is_closed() && trunk.idle_for() < IDLE_FOR
-            });
+            trunks
+                .retain_mut(|trunk| way == Some(trunk.connection) && !trunk.is_closed() && trunk.idle_for() < IDLE_FOR);
             !trunks.is_empty()
         });
         // One that is waited at is held by those who wait.

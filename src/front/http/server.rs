@@ -19,7 +19,7 @@ use super::{
     answer::Answer,
     form::Form,
     forward::{Abandoned, Forward, Forwarded},
-    headers::{Hop, forwarded_for},
+    headers::{Hop, X_REQUEST_ID, forwarded_for},
     objection::{ambiguous, objection},
     upgrade::Bridge,
     wire::{Ambiguous, Patience, Wire},
@@ -128,12 +128,18 @@ impl Session {
         let form = Form::of(&request);
         let limits = &self.shared.config.limits;
         let objection = if self.ambiguous.is(number) { Some(ambiguous()) } else { objection(&request, limits) };
+        let mut id = None;
         let Forwarded { result, attempts, node, fields } = match objection {
             Some(answer) => Forwarded::refused(answer),
-            None => Forward::new(self, request).run(self, counted).await?,
+            None => {
+                let forward = Forward::new(self, request);
+                id = forward.headers.get(X_REQUEST_ID).cloned();
+                forward.run(self, counted).await?
+            }
         };
         let mut response = result.unwrap_or_else(|answer: Answer| answer.into_response(form));
         response.headers_mut().extend(fields);
+        let id = id.map(|id| response.headers_mut().entry(X_REQUEST_ID).or_insert(id).clone());
         tracing::debug!(
             service = %self.shared.config.service,
             client = %self.client,
@@ -142,6 +148,7 @@ impl Session {
             status = response.status().as_u16(),
             node = node.map(|node| node.short()),
             attempts,
+            id = id.as_ref().and_then(|id| id.to_str().ok()),
             ms = began.elapsed().as_millis() as u64,
             "request"
         );

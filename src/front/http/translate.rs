@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn what_belongs_to_a_connection_does_not_reach_http_2() {
-        let request = Request::get("/a?b").header(HOST, "h.example:81").header(CONNECTION, "te").header("te", "trailers");
+        let request =
+            Request::get("/a?b").header(HOST, "h.example:81").header(CONNECTION, "te").header("te", "trailers");
         let mut request = request.header(TRANSFER_ENCODING, "chunked").header(EXPECT, "100-continue").body(()).unwrap();
         to_http2(&mut request, "web");
         assert_eq!(request.uri(), "http://h.example:81/a?b");

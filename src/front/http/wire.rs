@@ -14,7 +14,11 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
-use crate::front::{Limits, client::Client, stall::{Pace, Stall}};
+use crate::front::{
+    Limits,
+    client::Client,
+    stall::{Pace, Stall},
+};
 
 /// How long a client is waited for.
 #[derive(Clone, Copy, Debug)]
@@ -29,11 +33,7 @@ pub(super) struct Patience {
 
 impl Patience {
     pub(super) fn of(limits: &Limits) -> Self {
-        Self {
-            head: limits.head_timeout,
-            body: (limits.body_grace, limits.body_rate),
-            write: limits.write_timeout,
-        }
+        Self { head: limits.head_timeout, body: (limits.body_grace, limits.body_rate), write: limits.write_timeout }
     }
 }
 
@@ -159,6 +159,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::front::socket::Socket;
 
     const SHORT: Duration = Duration::from_millis(40);
     const LONG: Duration = Duration::from_secs(3600);
@@ -167,7 +168,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (tcp, address) = listener.accept().await.unwrap();
-        (client, Wire::new(Client::new(tcp, address), Ambiguous::default(), patience))
+        (client, Wire::new(Client::over(Socket::Plain(tcp), address, None), Ambiguous::default(), patience))
     }
 
     #[tokio::test]

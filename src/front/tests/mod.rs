@@ -3,6 +3,7 @@
 mod drain;
 mod failover;
 mod http;
+mod http2;
 mod journal;
 mod lab;
 mod queue;
