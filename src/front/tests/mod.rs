@@ -1,5 +1,6 @@
 //! A whole front on a real socket, with real backends, over tunnels in memory.
 
+mod clients;
 mod drain;
 mod failover;
 mod http;
@@ -10,4 +11,5 @@ mod queue;
 mod retries;
 mod smuggling;
 mod tcp;
+mod tls;
 mod upgrade;
