@@ -1,12 +1,12 @@
 //! `p2p-fed serve`: joins, and balances local listeners over the workers of a service.
 
-use std::{num::NonZeroUsize, str::FromStr};
+use std::{num::NonZeroUsize, path::PathBuf, str::FromStr};
 
 use clap::Args;
 use p2p_fed::{
     balance::{Pin, Policy},
-    config::{FrontSettings, Listen, LogSettings, ParseWordError, Settings, Span},
-    front::Mode,
+    config::{FrontSettings, LimitSettings, Listen, LogSettings, ParseWordError, Settings, Span},
+    front::{Cidr, Mode},
 };
 
 use crate::{
@@ -52,6 +52,36 @@ pub(crate) struct Serve {
     /// Client connections at once; more wait [default: 16384]
     #[arg(long, value_name = "COUNT", env = "P2P_FED_MAX_CONNECTIONS", help_heading = "Services")]
     max_connections: Option<NonZeroUsize>,
+
+    /// A PEM file with the certificate with which the listeners speak TLS; read again when it changes [default: no TLS]
+    #[arg(long, value_name = "PATH", env = "P2P_FED_TLS_CERT", requires = "tls_key", help_heading = "Services")]
+    tls_cert: Option<PathBuf>,
+
+    /// A PEM file with its private key
+    #[arg(long, value_name = "PATH", env = "P2P_FED_TLS_KEY", requires = "tls_cert", help_heading = "Services")]
+    tls_key: Option<PathBuf>,
+
+    /// Connections begin with a PROXY protocol header (v1 or v2) that names the client; others are closed
+    #[arg(long, env = "P2P_FED_PROXY_PROTOCOL", help_heading = "Services")]
+    proxy_protocol: bool,
+
+    /// A proxy whose X-Forwarded-* and Forwarded are believed: an address or network [default: none]
+    #[arg(
+        long,
+        value_name = "CIDR",
+        value_delimiter = ',',
+        env = "P2P_FED_TRUST_FORWARDED",
+        help_heading = "Services"
+    )]
+    trust_forwarded: Vec<Cidr>,
+
+    /// Bytes in the body of a request at most, 0 for any number [default: 0]
+    #[arg(long, value_name = "BYTES", env = "P2P_FED_MAX_BODY", help_heading = "Services")]
+    max_body: Option<u64>,
+
+    /// Connections at once of one client address at most, 0 for any number [default: 0]
+    #[arg(long, value_name = "COUNT", env = "P2P_FED_MAX_CLIENT_CONNECTIONS", help_heading = "Services")]
+    max_client_connections: Option<usize>,
 
     #[command(flatten)]
     pub(crate) node: NodeFlags,
@@ -105,6 +135,15 @@ impl Serve {
             connect_timeout: self.connect_timeout,
             idle_timeout: self.idle_timeout,
             max_connections: self.max_connections,
+            tls_cert: self.tls_cert.clone(),
+            tls_key: self.tls_key.clone(),
+            proxy_protocol: self.proxy_protocol.then_some(true),
+            trust_forwarded: said(&self.trust_forwarded),
+            limits: LimitSettings {
+                body_bytes: self.max_body,
+                connections_per_client: self.max_client_connections,
+                ..LimitSettings::default()
+            },
         }
     }
 }

@@ -3,14 +3,15 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
+    path::PathBuf,
 };
 
 use serde::Deserialize;
 
-use super::{Error, Listen, Span, text};
+use super::{Error, LimitSettings, Listen, Span, text};
 use crate::{
     balance::{Pin, Policy},
-    front::{self, Mode},
+    front::{self, Certificate, Cidr, Mode},
     node,
     tunnel::is_service_name,
     worker::DEFAULT_SERVICE,
@@ -56,6 +57,21 @@ pub struct FrontSettings {
     /// Client connections at once, at least 1; more wait. Default 16384. Each takes a file descriptor.
     #[serde(default)]
     pub max_connections: Option<NonZeroUsize>,
+    /// The certificate with which the listener speaks TLS, and those between it and its root: a PEM file. Default none.
+    #[serde(default)]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key: a PEM file. Both are read again when they change.
+    #[serde(default)]
+    pub tls_key: Option<PathBuf>,
+    /// Connections begin with a PROXY protocol header, version 1 or 2; others are closed. Default false.
+    #[serde(default)]
+    pub proxy_protocol: Option<bool>,
+    /// Networks or addresses of proxies whose `X-Forwarded-*` and `Forwarded` are believed. Default none.
+    #[serde(default, deserialize_with = "text::list")]
+    pub trust_forwarded: Option<Vec<Cidr>>,
+    /// What one client may take.
+    #[serde(default)]
+    pub limits: LimitSettings,
 }
 
 impl FrontSettings {
@@ -72,6 +88,11 @@ impl FrontSettings {
             connect_timeout: self.connect_timeout.or(under.connect_timeout),
             idle_timeout: self.idle_timeout.or(under.idle_timeout),
             max_connections: self.max_connections.or(under.max_connections),
+            tls_cert: self.tls_cert.or(under.tls_cert),
+            tls_key: self.tls_key.or(under.tls_key),
+            proxy_protocol: self.proxy_protocol.or(under.proxy_protocol),
+            trust_forwarded: self.trust_forwarded.or(under.trust_forwarded),
+            limits: self.limits.over(under.limits),
         }
     }
 
@@ -84,28 +105,44 @@ impl FrontSettings {
             None => return Err(Error::NoListen(service)),
         };
         let usual = front::Config::new(service, listen);
+        let tls = match (self.tls_cert, self.tls_key) {
+            (Some(chain), Some(key)) => Some(Certificate { chain, key }),
+            (None, None) => None,
+            _ => return Err(refused(usual.service, "a certificate and its key go together: --tls-cert and --tls-key")),
+        };
         let front = front::Config {
             mode: self.mode.unwrap_or(usual.mode),
             retries: self.retries.unwrap_or(usual.retries),
             connect_timeout: self.connect_timeout.map_or(usual.connect_timeout, |span| span.0),
             idle_timeout: self.idle_timeout.map_or(usual.idle_timeout, |span| span.0),
             max_connections: self.max_connections.map_or(usual.max_connections, NonZeroUsize::get),
+            tls,
+            proxy_protocol: self.proxy_protocol.unwrap_or(usual.proxy_protocol),
+            trust_forwarded: self.trust_forwarded.unwrap_or(usual.trust_forwarded),
+            limits: self.limits.resolve(),
             ..usual
         };
+        if let Some(certificate) = &front.tls {
+            certificate.check().map_err(|source| Error::Certificate { service: front.service.clone(), source })?;
+        }
         match broken_rule(&front) {
-            Some(rule) => Err(Error::Front { service: front.service.chars().take(80).collect(), rule }),
+            Some(rule) => Err(refused(front.service, rule)),
             None => Ok(node::Front { front, policy: self.policy.unwrap_or_default(), pin: self.worker }),
         }
     }
 }
 
+fn refused(service: String, rule: &'static str) -> Error {
+    Error::Front { service: service.chars().take(80).collect(), rule }
+}
+
 fn broken_rule(front: &front::Config) -> Option<&'static str> {
-    [
+    let rules = [
         (is_service_name(&front.service), "the name of a service is 1 to 63 of a-z, 0-9, '-' and '.'"),
         (front.retries <= MAX_RETRIES, "retries are 0 to 100"),
         (!front.connect_timeout.is_zero(), "the connect timeout is more than zero"),
         (!front.idle_timeout.is_zero(), "the idle timeout is more than zero"),
-    ]
-    .into_iter()
-    .find_map(|(is_kept, rule)| (!is_kept).then_some(rule))
+    ];
+    let broken = rules.into_iter().find_map(|(is_kept, rule)| (!is_kept).then_some(rule));
+    broken.or_else(|| front.limits.broken_rule())
 }

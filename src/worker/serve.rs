@@ -1,6 +1,6 @@
 //! One tunnel's way through a worker, from its header to its end.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
@@ -121,7 +121,7 @@ impl Shared {
             (state.offerings.get(&header.service).cloned(), state.is_draining)
         };
         let offering = offering.ok_or(Refusal::NoSuchService)?;
-        let granted = offering.grant(is_draining, from).await;
+        let granted = offering.grant(is_draining, from, header.client).await;
         if granted.is_err() {
             offering.count_refused();
         }
@@ -147,7 +147,12 @@ impl Shared {
 }
 
 impl Offering {
-    async fn grant(&self, is_draining: bool, from: NodeId) -> Result<(Slot, Backend), Refusal> {
+    async fn grant(
+        &self,
+        is_draining: bool,
+        from: NodeId,
+        client: Option<SocketAddr>,
+    ) -> Result<(Slot, Backend), Refusal> {
         if is_draining {
             return Err(Refusal::Draining);
         }
@@ -155,7 +160,7 @@ impl Offering {
             return Err(Refusal::NotAllowed);
         }
         let slot = self.slot().ok_or(Refusal::Full)?;
-        match Backend::connect(&self.export.target, CONNECT_LIMIT).await {
+        match Backend::connect_for(&self.export.target, CONNECT_LIMIT, client).await {
             Ok(backend) => Ok((slot, backend)),
             Err(error) => {
                 tracing::debug!(service = %self.export.service, why = %error, "backend not reached");

@@ -7,7 +7,9 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::lab::{Lab, Worker, body, field, http_backend, named, read_to_end, read_until, status, tcp_backend, text, within};
+use super::lab::{
+    Lab, Worker, body, field, http_backend, named, read_to_end, read_until, status, tcp_backend, text, within,
+};
 use crate::{
     front::Mode,
     proxy_protocol::{Header, Version},
@@ -55,7 +57,9 @@ async fn the_client_is_the_one_that_the_proxy_names() {
 #[tokio::test]
 async fn a_connection_without_a_good_header_is_closed() {
     let lab = Lab::with([named("a").await], |config| config.proxy_protocol = true);
-    for bytes in [GET, "PROXY TCP4 1.2.3.4\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 99999\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"] {
+    for bytes in
+        [GET, "PROXY TCP4 1.2.3.4\r\n", "PROXY TCP4 1.2.3.4 5.6.7.8 1 99999\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n"]
+    {
         let mut client = lab.connect().await;
         client.write_all(bytes.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
@@ -80,7 +84,8 @@ async fn only_a_trusted_hop_is_believed() {
     let lab = Lab::new([says_for_whom().await]);
     let response = lab.raw(claim).await;
     assert_eq!((body(&response), field(&response, "x-request-id")), ("127.0.0.1 mine-1", Some("mine-1")));
-    let lab = Lab::with([says_for_whom().await], |config| config.trust_forwarded = vec!["127.0.0.0/8".parse().unwrap()]);
+    let lab =
+        Lab::with([says_for_whom().await], |config| config.trust_forwarded = vec!["127.0.0.0/8".parse().unwrap()]);
     assert_eq!(body(&lab.raw(claim).await), "6.6.6.6, 1.2.3.4, 127.0.0.1 mine-1");
     // For whom the work is counted.
     assert_eq!(lab.front.journal(1)[0].client.ip().to_string(), "1.2.3.4");

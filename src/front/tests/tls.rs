@@ -71,7 +71,8 @@ fn write(folder: &TempDir) -> CertificateDer<'static> {
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 async fn says_scheme() -> Worker {
-    http_backend(|request| async move { text(request.headers()["x-forwarded-proto"].to_str().unwrap().to_owned()) }).await
+    http_backend(|request| async move { text(request.headers()["x-forwarded-proto"].to_str().unwrap().to_owned()) })
+        .await
 }
 
 #[tokio::test]
