@@ -145,6 +145,18 @@ pub struct Front {
     pub requests_total: u64,
     /// Those under way.
     pub in_flight: u64,
+    /// Requests that were sent to a further worker after one may have got them.
+    #[serde(default)]
+    pub retries_total: u64,
+    /// Tokens that model servers said they read for its requests.
+    #[serde(default)]
+    pub tokens_read_total: u64,
+    /// Tokens that they said they made.
+    #[serde(default)]
+    pub tokens_made_total: u64,
+    /// About how many more were made in streams that said nothing of it.
+    #[serde(default)]
+    pub tokens_estimated_total: u64,
 }
 
 /// A local backend on offer.

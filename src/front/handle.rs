@@ -19,6 +19,7 @@ use super::{
     client::Client,
     crowd::Crowd,
     http::Pool,
+    inference::Tokens,
     journal::{Entry, Journal},
     replay::Replay,
     tls::Tls,
@@ -52,6 +53,12 @@ pub struct Counters {
     pub retries_total: u64,
     /// Those that would have been, had there not been too many.
     pub retries_refused_total: u64,
+    /// Tokens that model servers said they read.
+    pub tokens_read_total: u64,
+    /// Tokens that they said they made.
+    pub tokens_made_total: u64,
+    /// Pieces of streams that said nothing of their tokens: about as many more were made.
+    pub tokens_estimated_total: u64,
 }
 
 impl Front {
@@ -75,6 +82,7 @@ impl Front {
             journal: Journal::default(),
             budget: Budget::default(),
             replay: Replay::default(),
+            tokens: TokenTotals::default(),
             ticked: AtomicU64::new(0),
             origin: Instant::now(),
             requests_total: AtomicU64::new(0),
@@ -126,6 +134,9 @@ impl Front {
             in_flight: self.shared.in_flight(),
             retries_total: self.shared.budget.granted_total(),
             retries_refused_total: self.shared.budget.refused_total(),
+            tokens_read_total: self.shared.tokens.read.load(Ordering::Relaxed),
+            tokens_made_total: self.shared.tokens.made.load(Ordering::Relaxed),
+            tokens_estimated_total: self.shared.tokens.estimated.load(Ordering::Relaxed),
         }
     }
 
@@ -175,6 +186,7 @@ pub(super) struct Shared {
     pub(super) journal: Journal,
     budget: Budget,
     pub(super) replay: Replay,
+    tokens: TokenTotals,
     /// When the balancer's time last passed, in milliseconds since `origin`.
     ticked: AtomicU64,
     origin: Instant,
@@ -185,6 +197,14 @@ pub(super) struct Shared {
     pub(super) ended: watch::Sender<Option<End>>,
     /// Cancelled when the drain's deadline has passed.
     pub(super) cut: CancellationToken,
+}
+
+/// Tokens of all answers so far.
+#[derive(Default)]
+struct TokenTotals {
+    read: AtomicU64,
+    made: AtomicU64,
+    estimated: AtomicU64,
 }
 
 impl Shared {
@@ -201,6 +221,14 @@ impl Shared {
     /// Whether one more request may be sent again.
     pub(super) fn may_retry(&self) -> bool {
         self.budget.withdraw(self.now(), self.requests_total.load(Ordering::Relaxed), self.in_flight() as u64)
+    }
+
+    /// Counts the tokens of an answer that has ended.
+    pub(super) fn count_tokens(&self, tokens: &Tokens) {
+        let (read, made) = tokens.counted().unwrap_or_default();
+        self.tokens.read.fetch_add(read, Ordering::Relaxed);
+        self.tokens.made.fetch_add(made, Ordering::Relaxed);
+        self.tokens.estimated.fetch_add(tokens.estimated(), Ordering::Relaxed);
     }
 
     /// Lets go of what is idle for too long. Called every few seconds.

@@ -44,7 +44,7 @@ impl Running {
         stop: &CancellationToken,
     ) -> Result<Self, front::Error> {
         let service = config.front.service.clone();
-        let table = balance::Config { service, policy: config.policy, pin: config.pin };
+        let table = balance::Config { policy: config.policy, pin: config.pin, ..balance::Config::new(service) };
         let direct = path.direct.clone();
         let (front, listener) = front::Front::bind(config.front, path, Balancer::new(table, rand::random()))?;
         tasks.spawn(follow(front.clone(), net.clone(), gossip.clone(), direct, stop.clone()));
@@ -84,6 +84,10 @@ impl Running {
             mode: self.front.config().mode.to_string(),
             requests_total: counters.requests_total,
             in_flight: counters.in_flight as u64,
+            retries_total: counters.retries_total,
+            tokens_read_total: counters.tokens_read_total,
+            tokens_made_total: counters.tokens_made_total,
+            tokens_estimated_total: counters.tokens_estimated_total,
         }
     }
 

@@ -18,6 +18,7 @@ use super::{
     fault::Fault,
     form::is_grpc,
     headers::{self, X_REQUEST_ID},
+    inspect::{Inspected, is_plain},
     lane::Lane,
     server::Session,
     upgrade::{Bridge, agreed},
@@ -29,7 +30,7 @@ use crate::{
         disclosure,
         draft::Draft,
         handle::{Counted, Shared},
-        inference::{Call, Does},
+        inference::{Call, Does, Tokens},
         search::Search,
         sticky,
     },
@@ -46,11 +47,13 @@ pub(super) struct Forward {
     upgrade: Option<OnUpgrade>,
     /// Doing it twice does no more than doing it once.
     repeatable: bool,
+    /// A model works for it.
+    infers: bool,
     /// The response says what way it took.
     explains: bool,
     /// For whom it is, as far as those between are trusted.
     client: SocketAddr,
-    ask: Ask,
+    pub(super) ask: Ask,
     /// The cookie by which the client is known from now on.
     cookie: Option<HeaderValue>,
 }
@@ -106,7 +109,8 @@ impl Forward {
         if let Some(protocol) = protocol {
             headers::set_upgrade(&mut parts.headers, protocol);
         }
-        let repeatable = parts.method.is_idempotent() || call.is_some_and(|call| call.does == Does::Infer);
+        let infers = call.is_some_and(|call| call.does == Does::Infer);
+        let repeatable = parts.method.is_idempotent() || infers;
         Self {
             source: Source::new(&session.shared, body, repeatable),
             target: origin_form(&parts.uri),
@@ -114,6 +118,7 @@ impl Forward {
             headers: parts.headers,
             upgrade,
             repeatable,
+            infers,
             explains,
             client,
             ask: Ask { client: sticky::of_client(client), key, protocol: speaks, ..Ask::default() },
@@ -126,7 +131,16 @@ impl Forward {
         let shared = &session.shared;
         let id = self.headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
         let what = format!("{} {}", self.method, self.target.path());
-        let draft = Draft::new(shared, self.client, what, id);
+        let mut draft = Draft::new(shared, self.client, what, id);
+        match self.inspect(shared).await {
+            Inspected::Sent(_) if self.source.is_broken() => return Err(Abandoned),
+            Inspected::Sent(model) => draft.set_model(model),
+            Inspected::Answered(response) => {
+                draft.answers(Some(response.status().as_u16()));
+                draft.finish("answered by the front");
+                return Ok(Forwarded { result: Ok(response), attempts: 0, node: None, fields: HeaderMap::new() });
+            }
+        }
         let until = shared.config.request_timeout.map(|limit| draft.began() + limit);
         let mut search = Search::new(std::mem::take(&mut self.ask), draft);
 
@@ -274,7 +288,9 @@ impl Forward {
             response.headers_mut().remove(CONTENT_LENGTH);
         }
         *response.version_mut() = Version::HTTP_11;
-        let held = Held { flight, lane, counted, outcome, client: session.reset.clone(), draft, source: self.source };
+        let tokens = (self.infers && is_plain(response.headers())).then(Tokens::default);
+        let (client, source) = (session.reset.clone(), self.source);
+        let held = Held { flight, lane, counted, outcome, client, draft, source, tokens };
         Ok(response.map(|body| Either::Left(Download::new(Arc::clone(shared), body, held, until))))
     }
 }

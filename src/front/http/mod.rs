@@ -24,6 +24,7 @@ mod framing;
 mod headers;
 mod hedge;
 mod http2;
+mod inspect;
 mod lane;
 mod objection;
 mod pool;

@@ -40,7 +40,7 @@ impl Listing {
     pub(in crate::front) fn answer(&self, service: &str, api: Api, does: Does<'_>) -> Option<String> {
         let value = match (api, does) {
             (_, Does::Infer) => return None,
-            (_, Does::Describe(model)) => openai(&self.name_of(&decoded(model))?, service),
+            (_, Does::Describe(_)) => openai(&self.name_of(&does.described()?)?, service),
             (Api::Ollama, Does::List) => {
                 let models: Vec<Value> = self.0.keys().map(|name| ollama(name)).collect();
                 json!({ "models": models })
@@ -89,26 +89,6 @@ fn loaded_ollama(name: &str) -> Value {
         fields.insert("expires_at".to_owned(), LONG_AGO.into());
     }
     model
-}
-
-/// A path's segment without its percent signs; names have slashes and colons.
-fn decoded(segment: &str) -> String {
-    let mut bytes = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let Some((&byte, tail)) = rest.split_first() {
-        let digits = tail.get(..2).filter(|_| byte == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(decoded) => {
-                bytes.push(decoded);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

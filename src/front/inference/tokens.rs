@@ -8,6 +8,9 @@
 const READ: [&[u8]; 3] = [b"prompt_tokens", b"input_tokens", b"prompt_eval_count"];
 const MADE: [&[u8]; 3] = [b"completion_tokens", b"output_tokens", b"eval_count"];
 
+/// The key of a piece of a streamed answer, usually one token.
+const PIECE: &[u8] = b"delta";
+
 /// Bytes of a key that are kept: no less than the longest.
 const KEY_MAX: usize = 20;
 
@@ -22,6 +25,7 @@ pub(in crate::front) struct Tokens {
     number: u64,
     read: Option<u64>,
     made: Option<u64>,
+    pieces: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +44,7 @@ enum State {
 enum Counts {
     Read,
     Made,
+    Pieces,
 }
 
 impl Tokens {
@@ -65,6 +70,11 @@ impl Tokens {
         }
     }
 
+    /// Pieces of a streamed answer of which the server said nothing: about as many tokens.
+    pub(in crate::front) fn estimated(&self) -> u64 {
+        if self.made.is_none() { self.pieces } else { 0 }
+    }
+
     fn step(&mut self, byte: u8) {
         match (self.state, byte) {
             // It may end a key, and it may begin one: no need to know which.
@@ -74,6 +84,8 @@ impl Tokens {
                     self.state = State::Colon(Counts::Read);
                 } else if MADE.contains(&key) {
                     self.state = State::Colon(Counts::Made);
+                } else if key == PIECE {
+                    self.state = State::Colon(Counts::Pieces);
                 }
                 self.key.clear();
             }
@@ -84,6 +96,10 @@ impl Tokens {
             }
             (State::Key, _) if self.key.len() < KEY_MAX => self.key.push(byte),
             (State::Key, _) => self.state = State::Outside,
+            (State::Colon(Counts::Pieces), b':') => {
+                self.pieces += 1;
+                self.state = State::Outside;
+            }
             (State::Colon(counts), b':') => {
                 self.number = 0;
                 self.state = State::Number(counts, false);
@@ -105,6 +121,7 @@ impl Tokens {
             match counts {
                 Counts::Read => self.read = Some(self.number),
                 Counts::Made => self.made = Some(self.number),
+                Counts::Pieces => {}
             }
         }
         self.state = State::Outside;
@@ -135,6 +152,16 @@ mod tests {
         assert_eq!(count(ANTHROPIC), Some((25, 15)), "the last word counts");
         assert_eq!(count(OLLAMA), Some((26, 298)));
         assert_eq!(count(r#"{"usage":{"prompt_tokens":12,"total_tokens":12}}"#), Some((12, 0)));
+    }
+
+    #[test]
+    fn where_the_server_says_nothing_pieces_are_counted_apart() {
+        let mut tokens = Tokens::default();
+        tokens.feed(b"data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n");
+        tokens.feed(b"data: {\"choices\":[{\"delta\": {\"content\":\"\\\"delta\\\":\"}}]}\n\ndata: [DONE]\n\n");
+        assert_eq!((tokens.counted(), tokens.estimated()), (None, 2));
+        tokens.feed(STREAM.as_bytes());
+        assert_eq!((tokens.counted(), tokens.estimated()), (Some((7, 8)), 0));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    balance::{self, Balancer, Connected, EndpointStatus, Pin, Policy},
+    balance::{self, Balancer, Connected, EndpointStatus, Pin},
     front::{Config, End, Front, Mode},
     ledger::{Entry, NetworkId, NodeId, Protocol, Record, Service, Statement, View},
     tunnel::{Dial, DialError, Early, Header, Load, Refusal, Tunnel, TunnelStream, abort, splice},
@@ -135,8 +135,7 @@ impl Lab {
     fn build(workers: impl IntoIterator<Item = Worker>, change: impl FnOnce(&mut Config), pin: Option<Pin>) -> Self {
         let mut config = Config::new("web", ([127, 0, 0, 1], 0).into());
         change(&mut config);
-        let balancer =
-            Balancer::new(balance::Config { service: "web".into(), policy: Policy::LeastUsed, pin }, rand::random());
+        let balancer = Balancer::new(balance::Config { pin, ..balance::Config::new("web") }, rand::random());
         let paths = Arc::new(Paths::default());
         let (front, listener) = Front::bind(config, Arc::clone(&paths) as Arc<dyn Dial>, balancer).unwrap();
         let running = tokio::spawn(listener.run());
