@@ -145,6 +145,12 @@ impl Front {
         self.shared.journal.newest(count)
     }
 
+    /// No bytes of requests are kept.
+    #[cfg(test)]
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.shared.replay.is_whole()
+    }
+
     /// Returns once some worker is connected and takes new work.
     pub async fn available(&self) {
         // It can't fail: the sender lives as long as the balancer, which we hold.

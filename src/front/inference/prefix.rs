@@ -1,8 +1,8 @@
 //! The beginnings of a prompt, as hashes.
 //!
 //! A model server keeps what it computed of earlier prompts, and a prompt that begins like one of them is answered sooner
-//! there. The turns of a conversation repeat all turns before, so a hash is taken at the end of each message: the one that
-//! ended the last turn is among those of the next. Of a long text without messages one is taken at 256 bytes, 512, 1024
+//! there. The turns of a conversation repeat all turns before, so a hash is taken at the end of each message that no model
+//! wrote: the one that ended the last turn is among those of the next. Of a long text without messages one is taken at 256 bytes, 512, 1024
 //! and so on. Where a hash is taken depends on nothing that follows, so that equal beginnings have equal hashes.
 //!
 //! Of many, the first and the last are kept: what users have in common stands first, and what only the turn before has,

@@ -18,6 +18,9 @@ const NAME_MAX: usize = 128 * 6;
 /// Keys whose values are the turns of a conversation, one after another.
 const TURNS: [&str; 2] = ["messages", "input"];
 
+/// How APIs say that a model wrote a message.
+const MODELS: [&[u8]; 2] = [b"\"assistant\"", b"\"model\""];
+
 /// Other keys whose values a model reads before it answers.
 const PROMPT: [&str; 5] = ["prompt", "system", "instructions", "tools", "query"];
 
@@ -34,6 +37,8 @@ pub(in crate::front) struct Scanner {
     model: Option<String>,
     /// By Ollama's older word for it.
     name: Option<String>,
+    /// The message that is open is one that a model wrote.
+    by_model: bool,
     prefixes: Prefixes,
 }
 
@@ -119,11 +124,13 @@ impl Scanner {
 
     fn step_value(&mut self, byte: u8, use_: Use) {
         let is_name = matches!(use_, Use::Model | Use::Name) && self.depth == 1;
+        let is_in_message = use_ == Use::Turns && self.depth == 3;
         if self.in_string {
-            if is_name {
+            if is_name || is_in_message {
                 self.keep(byte, NAME_MAX);
             }
             let ended = self.ends_string(byte);
+            self.by_model |= ended && is_in_message && MODELS.contains(&self.kept.as_slice());
             if ended && is_name {
                 let text = serde_json::from_slice(&self.kept).ok();
                 if use_ == Use::Model { self.model = text } else { self.name = text }
@@ -156,7 +163,8 @@ impl Scanner {
         if matches!(use_, Use::Turns | Use::Prompt) {
             self.prefixes.push(byte);
         }
-        if use_ == Use::Turns && self.depth == 2 && byte == b'}' {
+        // Whoever got the message before a model's own has that one in its cache, too: there it came from.
+        if use_ == Use::Turns && self.depth == 2 && byte == b'}' && !std::mem::take(&mut self.by_model) {
             self.prefixes.mark();
         }
     }
@@ -245,11 +253,17 @@ mod tests {
 
     fn value() -> impl Strategy<Value = Value> {
         let text = prop_oneof!["[ -~]{0,12}", "\\PC{0,6}", Just("model".to_owned())];
-        let leaf = prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from), any::<i32>().prop_map(Value::from), text.clone().prop_map(Value::from)];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            text.clone().prop_map(Value::from)
+        ];
         leaf.prop_recursive(3, 24, 4, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::vec((text.clone(), inner), 0..4).prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
+                prop::collection::vec((text.clone(), inner), 0..4)
+                    .prop_map(|pairs| Value::Object(pairs.into_iter().collect())),
             ]
         })
     }

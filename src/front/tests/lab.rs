@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     balance::{self, Balancer, Connected, EndpointStatus, Pin},
     front::{Config, End, Front, Mode},
-    ledger::{Entry, NetworkId, NodeId, Protocol, Record, Service, Statement, View},
+    ledger::{Entry, Model, NetworkId, NodeId, Protocol, Record, Service, Statement, View},
     tunnel::{Dial, DialError, Early, Header, Load, Refusal, Tunnel, TunnelStream, abort, splice},
 };
 
@@ -114,6 +114,8 @@ pub(super) struct Lab {
     pub(super) paths: Arc<Paths>,
     pub(super) running: JoinHandle<End>,
     ids: Mutex<Vec<u8>>,
+    /// What each worker says of its service beside the protocol.
+    services: Mutex<BTreeMap<u8, Service>>,
     revision: AtomicUsize,
 }
 
@@ -139,7 +141,14 @@ impl Lab {
         let paths = Arc::new(Paths::default());
         let (front, listener) = Front::bind(config, Arc::clone(&paths) as Arc<dyn Dial>, balancer).unwrap();
         let running = tokio::spawn(listener.run());
-        let lab = Self { front, paths, running, ids: Mutex::default(), revision: AtomicUsize::new(0) };
+        let lab = Self {
+            front,
+            paths,
+            running,
+            ids: Mutex::default(),
+            services: Mutex::default(),
+            revision: AtomicUsize::new(0),
+        };
         for (worker, id) in workers.into_iter().zip(1..) {
             lab.set(id, worker);
             lab.ids.lock().unwrap().push(id);
@@ -176,6 +185,14 @@ impl Lab {
         self.reconcile(0);
     }
 
+    /// Worker `id` says that it has these models, and that it works on so many requests at once.
+    pub(super) fn announce(&self, id: u8, models: &[(&str, bool)], slots: u16) {
+        let models = models.iter().map(|(name, loaded)| Model { name: (*name).to_owned(), loaded: *loaded }).collect();
+        let service = Service { models, slots, ..Service::new("web", Protocol::Http) };
+        self.services.lock().unwrap().insert(id, service);
+        self.reconcile(0);
+    }
+
     /// Tells the front who is there; `connection` is the number of every connection.
     pub(super) fn reconcile(&self, connection: u64) {
         self.reconcile_as(connection, Protocol::Tcp);
@@ -184,11 +201,18 @@ impl Lab {
     pub(super) fn reconcile_as(&self, connection: u64, protocol: Protocol) {
         let ids = self.ids.lock().unwrap().clone();
         let revision = self.revision.fetch_add(1, Ordering::Relaxed) as u64 + 1;
-        let nodes = ids
-            .iter()
-            .map(|id| (node(*id), Entry { record: Arc::new(record(*id, protocol)), fresh: true, quarantined: false }));
+        let nodes = ids.iter().map(|id| {
+            (
+                node(*id),
+                Entry { record: Arc::new(record(*id, self.service(*id, protocol))), fresh: true, quarantined: false },
+            )
+        });
         let connected: Connected = ids.iter().map(|id| (node(*id), connection)).collect();
         self.front.reconcile(&View { revision, nodes: nodes.collect() }, &connected);
+    }
+
+    fn service(&self, id: u8, protocol: Protocol) -> Service {
+        self.services.lock().unwrap().get(&id).cloned().unwrap_or_else(|| Service::new("web", protocol))
     }
 
     pub(super) fn dials(&self, id: u8) -> usize {
@@ -241,8 +265,7 @@ pub(super) fn config(mode: Mode) -> impl FnOnce(&mut Config) {
     move |config| config.mode = mode
 }
 
-fn record(id: u8, protocol: Protocol) -> Record {
-    let service = Service::new("web", protocol);
+fn record(id: u8, service: Service) -> Record {
     Record {
         network: NetworkId([0; 16]),
         generation: 0,

@@ -7,6 +7,7 @@ mod http;
 mod http2;
 mod journal;
 mod lab;
+mod models;
 mod queue;
 mod retries;
 mod smuggling;
