@@ -34,7 +34,7 @@ mod verdict;
 
 pub use dial::{Dial, DialError, Tunnel};
 pub use early::{Early, MAX_EARLY};
-pub use frame::{Carrier, MAX_FRAME};
+pub use frame::{Carrier, MAX_FRAME, ReportSink};
 pub use header::{Class, Header, MAX_HEADER, TraceId, is_service_name, read_header, write_header};
 pub use incoming::{Incoming, refuse};
 pub use line::{Home, Leftover, Line};
