@@ -31,6 +31,7 @@ mod open;
 mod splice;
 mod stream;
 mod verdict;
+mod watch;
 
 pub use dial::{Dial, DialError, Tunnel};
 pub use early::{Early, MAX_EARLY};
@@ -41,6 +42,7 @@ pub use line::{Home, Leftover, Line};
 pub use load::Load;
 pub use message::{MessageError, VERSION};
 pub use open::{OpenError, open, open_early};
-pub use splice::{End, Transferred, abort, splice};
+pub use splice::{End, Transferred, abort, splice, splice_watched};
 pub use stream::TunnelStream;
 pub use verdict::{MAX_VERDICT, Refusal, Verdict, read_verdict, write_verdict};
+pub use watch::Watch;
