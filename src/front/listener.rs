@@ -14,7 +14,7 @@ use super::{
     client::{self, Client},
     detect::{Speech, detect},
     handle::Shared,
-    http, tcp,
+    http, reports, tcp,
 };
 
 /// Connections that the kernel completes before we accept them: a burst of this size is not refused while all permits
@@ -114,6 +114,8 @@ impl Listener {
     pub async fn run(mut self) -> End {
         let shared = Arc::clone(&self.shared);
         let mut clients = JoinSet::new();
+        let mut reports = JoinSet::new();
+        reports.spawn(reports::follow(Arc::clone(&shared)));
         if let Some(tcp) = &self.tcp {
             accept(&shared, tcp, &mut clients).await;
         }
@@ -121,6 +123,10 @@ impl Listener {
         self.tcp = None;
         let end = finish(&shared, &mut clients).await;
         shared.pool.close().await;
+        reports.abort_all();
+        while let Some(ended) = reports.join_next().await {
+            pass_on(ended);
+        }
         match end {
             End::Drained => tracing::info!(service = %shared.config.service, on = %shared.address, "drained"),
             End::CutOff { connections } => {
@@ -253,7 +259,8 @@ async fn serve(shared: &Arc<Shared>, mut client: Client) {
     }
 }
 
-fn pass_on(ended: Result<(), JoinError>) {
+/// A task's panic is everybody's.
+pub(super) fn pass_on(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && let Ok(panic) = error.try_into_panic()
     {

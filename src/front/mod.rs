@@ -25,6 +25,7 @@ mod handle;
 mod http;
 mod journal;
 mod listener;
+mod reports;
 mod search;
 mod stall;
 mod tcp;
