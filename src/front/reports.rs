@@ -64,11 +64,7 @@ pub(super) async fn follow(shared: Arc<Shared>) {
     }
 }
 
-fn reconcile(
-    shared: &Arc<Shared>,
-    open: &mut BTreeMap<NodeId, (Option<u64>, AbortHandle)>,
-    tasks: &mut JoinSet<()>,
-) {
+fn reconcile(shared: &Arc<Shared>, open: &mut BTreeMap<NodeId, (Option<u64>, AbortHandle)>, tasks: &mut JoinSet<()>) {
     let now = shared.now();
     let mut wanted: BTreeMap<NodeId, Option<u64>> = BTreeMap::new();
     for endpoint in shared.balancer.endpoints(now) {
@@ -112,12 +108,8 @@ async fn subscribe(shared: Arc<Shared>, node: NodeId) {
 }
 
 async fn open(shared: &Shared, node: NodeId) -> Result<Tunnel, String> {
-    let header = Header {
-        service: shared.config.service.clone(),
-        class: Class::Load,
-        trace: TraceId::random(),
-        client: None,
-    };
+    let header =
+        Header { service: shared.config.service.clone(), class: Class::Load, trace: TraceId::random(), client: None };
     let early = Early::default();
     match timeout(shared.config.connect_timeout, shared.dial.dial(node, header, &early)).await {
         Ok(dialled) => dialled.map_err(|error| error.to_string()),

@@ -34,7 +34,6 @@ const END: u32 = 0;
 const REPORT: u32 = u32::MAX - 1;
 const RESET: u32 = u32::MAX;
 
-
 /// What the outgoing buffer may keep while nothing is on its way. Ten thousand quiet tunnels then hold 10 MiB, not 640.
 const KEPT: usize = 1024;
 
@@ -64,7 +63,7 @@ pub(super) struct Framed {
     sent: usize,
     writing: Writing,
     /// Leaves with whatever is written next. A newer one takes its place.
-    pub(super) report: Option<Load>,
+    pub(super) report: Option<Box<Load>>,
     /// Told of the peer's reports; they are dropped while there is none.
     pub(super) sink: Option<ReportSink>,
 }
@@ -375,15 +374,15 @@ mod tests {
         for (mut a, mut b) in [1, 3, 64].into_iter().flat_map(pair) {
             let heard = reports_of(&mut b);
             let write = async {
-                a.report = Some(report(1));
+                a.report = Some(Box::new(report(1)));
                 a.write_all(b"half ").await.unwrap();
                 a.write_all(b"and ").await.unwrap();
-                a.report = Some(report(2));
+                a.report = Some(Box::new(report(2)));
                 a.flush().await.unwrap();
                 a.write_all(b"half").await.unwrap();
-                a.report = Some(report(3));
+                a.report = Some(Box::new(report(3)));
                 a.shutdown().await.unwrap();
-                a.report = Some(report(4));
+                a.report = Some(Box::new(report(4)));
                 a.flush().await.unwrap();
             };
             let mut read = Vec::new();
@@ -398,7 +397,8 @@ mod tests {
     async fn a_report_leaves_in_one_piece_with_what_follows_it() {
         let (near, mut far) = duplex(1024);
         let mut a = Framed::new(Box::new(near));
-        (a.report, a.report) = (Some(report(1)), Some(report(2)));
+        a.report = Some(Box::new(report(1)));
+        a.report = Some(Box::new(report(2)));
         a.write_all(b"abc").await.unwrap();
         let mut bytes = [0; 128];
         let n = far.read(&mut bytes).await.unwrap();
@@ -411,7 +411,7 @@ mod tests {
     #[tokio::test]
     async fn a_report_that_was_cut_is_a_cut_tunnel_and_one_without_a_sink_is_dropped() {
         let (mut a, mut b) = pair(64).into_iter().next().unwrap();
-        a.report = Some(report(1));
+        a.report = Some(Box::new(report(1)));
         a.write_all(b"x").await.unwrap();
         a.flush().await.unwrap();
         assert_eq!(b.read(&mut [0; 8]).await.unwrap(), 1);

@@ -46,7 +46,7 @@ impl TunnelStream {
     /// Sends `load` along with whatever leaves next: bytes, the end, or a flush. One that waits already is replaced. After
     /// [`shutdown`](tokio::io::AsyncWriteExt::shutdown) it goes nowhere.
     pub fn report(&mut self, load: Load) {
-        self.framed.report = Some(load);
+        self.framed.report = Some(Box::new(load));
     }
 
     /// Has the peer's reports told to `sink`. Those that came before are lost, and so are those that come when the tunnel is

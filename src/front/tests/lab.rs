@@ -73,6 +73,8 @@ pub(super) struct Paths {
     workers: Mutex<BTreeMap<NodeId, (Worker, CancellationToken)>>,
     dials: Mutex<BTreeMap<NodeId, usize>>,
     pub(super) headers: Mutex<Vec<Header>>,
+    /// Subscriptions that were asked for.
+    pub(super) subscriptions: AtomicUsize,
     /// What each worker that gives reports says now. The others know nothing of reports.
     pub(super) reports: Mutex<BTreeMap<NodeId, watch::Sender<Load>>>,
 }
@@ -80,18 +82,25 @@ pub(super) struct Paths {
 impl Paths {
     /// A tunnel for reports, to a worker that gives some.
     fn subscribe(&self, node: NodeId) -> Result<Tunnel, DialError> {
+        self.subscriptions.fetch_add(1, Ordering::Relaxed);
         let sent = self.reports.lock().unwrap();
         let reports = sent.get(&node).ok_or(DialError::Refused { node, reason: Refusal::Malformed })?;
         let (near, mut far) = TunnelStream::pair();
         let mut reports = reports.subscribe();
         let first = *reports.borrow_and_update();
         tokio::spawn(async move {
-            while reports.changed().await.is_ok() {
+            loop {
+                tokio::select! {
+                    changed = reports.changed() => if changed.is_err() {
+                        return far.shutdown().await;
+                    },
+                    // The front has enough of it.
+                    _ = far.read_u8() => return Ok(()),
+                }
                 let load = *reports.borrow_and_update();
                 far.report(load);
                 far.flush().await?;
             }
-            far.shutdown().await
         });
         Ok(Tunnel { stream: near, load: first })
     }

@@ -4,6 +4,7 @@ mod drain;
 mod failover;
 mod http;
 mod lab;
+mod reports;
 mod smuggling;
 mod tcp;
 mod upgrade;

@@ -45,7 +45,9 @@ async fn subscribe(worker: &Worker, from: NodeId) -> Result<Subscriber, OpenErro
     let (mut stream, first) = open(front, &Header { class: Class::Load, ..header("llm") }).await?;
     let (sender, reports) = mpsc::unbounded_channel();
     sender.send((Instant::now(), first)).unwrap();
-    stream.on_report(Arc::new(move |load| drop(sender.send((Instant::now(), load)))));
+    stream.on_report(Arc::new(move |load| {
+        let _ = sender.send((Instant::now(), load));
+    }));
     let reading = tokio::spawn(async move { stream.read(&mut [0; 8]).await });
     Ok(Subscriber { reports, served, reading })
 }
