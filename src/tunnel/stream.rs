@@ -97,7 +97,7 @@ impl Drop for TunnelStream {
     fn drop(&mut self) {
         if let Some(home) = self.home.take() {
             let nothing = Framed::new(Box::new(tokio::io::empty()));
-            home(Leftover(mem::replace(&mut self.framed, nothing)));
+            home(Leftover(Box::new(mem::replace(&mut self.framed, nothing))));
         }
     }
 }

@@ -221,13 +221,17 @@ impl Account {
 
     /// One more is under way.
     pub(super) fn begin(&mut self) {
+        self.take(true);
+    }
+
+    fn take(&mut self, is_new: bool) {
         self.busy += 1;
         let mut state = self.tally.state();
         state.busy = state.busy.saturating_add(1);
-        state.total += 1;
+        state.total += u64::from(is_new);
         if let Some(share) = state.share(self.from) {
             share.busy += 1;
-            share.received += 1;
+            share.received += u64::from(is_new);
         }
         let is_first = state.busy == 1;
         drop(state);
@@ -242,12 +246,29 @@ impl Account {
         let left = self.working.min(self.busy - ended);
         self.works(left);
         self.charge();
+        if left == 0 {
+            // It brought nothing, and what it took is nobody else's.
+            self.time = Duration::ZERO;
+        }
         self.take_back(ended)
     }
 
-    /// How many are under way.
-    pub(super) fn busy(&self) -> u32 {
-        self.busy
+    /// All of them ended; what there is to tell of it, if there were any.
+    pub(super) fn end_all(&mut self) -> Option<Load> {
+        self.works(0);
+        self.charge();
+        (self.busy > 0).then(|| self.take_back(self.busy))
+    }
+
+    /// Nobody can look into it any more: from now on exactly one is under way, and its time does not count, because what is a
+    /// rest and what is work can't be told apart.
+    pub(super) fn hold(&mut self) {
+        self.works(0);
+        self.charge();
+        match self.busy {
+            0 => self.take(false),
+            busy => drop(self.take_back(busy - 1)),
+        }
     }
 
     /// From now on the time of this many counts.
