@@ -354,3 +354,83 @@ impl Drop for Subscription {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn front(id: u16) -> NodeId {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&id.to_be_bytes());
+        NodeId::from_bytes(bytes)
+    }
+
+    #[test]
+    fn fronts_are_forgotten_only_when_there_is_no_room_and_nothing_of_theirs_is_left() {
+        let tally = Arc::new(Tally::new());
+        let mut busy = Account::new(Arc::clone(&tally), front(0));
+        busy.begin();
+        let _told = tally.subscribe(front(1)).unwrap();
+        for id in 2..=FRONTS_MAX as u16 + 50 {
+            let mut account = Account::new(Arc::clone(&tally), front(id));
+            account.begin();
+            account.end();
+        }
+        assert_eq!(tally.state().fronts.len(), FRONTS_MAX);
+        assert_eq!((tally.load(front(0)).yours, tally.load(front(0)).received), (1, 1));
+        assert!(tally.state().fronts.contains_key(&front(1)));
+        assert_eq!(tally.load(front(2)).received, 0, "the one that was not heard for the longest time");
+        assert_eq!(tally.load(front(FRONTS_MAX as u16 + 50)).received, 1);
+    }
+
+    #[test]
+    fn more_fronts_than_fit_are_counted_all_the_same() {
+        let tally = Arc::new(Tally::new());
+        let mut accounts: Vec<_> =
+            (0..=FRONTS_MAX as u16).map(|id| Account::new(Arc::clone(&tally), front(id))).collect();
+        accounts.iter_mut().for_each(Account::begin);
+        let last = tally.load(front(FRONTS_MAX as u16));
+        assert_eq!((last.in_flight as usize, last.yours), (FRONTS_MAX + 1, 0));
+        drop(accounts);
+        assert_eq!(tally.activity().0, 0);
+    }
+
+    #[test]
+    fn another_backend_has_another_rate() {
+        let tally = Arc::new(Tally::new());
+        tally.state().rate.charge(Instant::now(), 1000, Duration::from_secs(1), 1);
+        tally.learn(|facts| *facts = Facts { slots: 4, queued: 2, cache: Some(9), draining: true });
+        assert_eq!(tally.load(front(0)).rate, 1000.0);
+        tally.forget_backend();
+        let load = tally.load(front(0));
+        assert_eq!((load.rate, load.slots, load.queued, load.cache, load.draining), (0.0, 0, 0, None, true));
+    }
+
+    proptest! {
+        #[test]
+        fn shares_add_up_and_numbers_grow(acts in prop::collection::vec((0..6u8, 0..4usize), 0..200)) {
+            let tally = Arc::new(Tally::new());
+            let mut accounts: Vec<_> = (0..4).map(|id| Account::new(Arc::clone(&tally), front(id % 3))).collect();
+            let mut number = 0;
+            for (act, which) in acts {
+                match act {
+                    0 | 1 => accounts[which].begin(),
+                    2 if accounts[which].busy > 0 => drop(Box::new(accounts[which].end())),
+                    3 => accounts[which].hold(),
+                    4 => accounts[which] = Account::new(Arc::clone(&tally), front(which as u16 % 3)),
+                    _ => accounts[which].works(1),
+                }
+                let busy: u32 = accounts.iter().map(|account| account.busy).sum();
+                let loads: Vec<_> = (0..3).map(|id| tally.load(front(id))).collect();
+                prop_assert_eq!(loads[0].in_flight, busy);
+                prop_assert_eq!(loads.iter().map(|load| load.yours).sum::<u32>(), busy);
+                for load in loads {
+                    prop_assert!(load.number > number);
+                    number = load.number;
+                }
+            }
+        }
+    }
+}

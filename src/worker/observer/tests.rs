@@ -35,6 +35,14 @@ fn counts(tally: &Tally) -> (u32, u64) {
     tally.activity()
 }
 
+fn pass(observer: &mut Observer, up: bool, bytes: &[u8]) {
+    if up {
+        observer.up(bytes);
+    } else {
+        observer.down(bytes);
+    }
+}
+
 /// An exchange: what is said, what is answered, and whether more may follow.
 const EXCHANGES: [(&str, &str); 12] = [
     ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nHTTP/"),
@@ -106,7 +114,7 @@ proptest! {
         cut(requests.as_bytes(), &cuts).for_each(|part| observer.down(part));
         prop_assert_eq!(counts(&tally), (chosen.len() as u32, chosen.len() as u64));
         for (ended, index) in chosen.iter().enumerate() {
-            cut(EXCHANGES[*index].1.as_bytes(), &cuts).for_each(|part| drop(observer.up(part)));
+            cut(EXCHANGES[*index].1.as_bytes(), &cuts).for_each(|part| pass(&mut observer, true, part));
             prop_assert_eq!(counts(&tally).0 as usize, chosen.len() - ended - 1);
         }
     }
@@ -123,13 +131,13 @@ proptest! {
                 observer.down(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
             }
             for (up, bytes) in &parts {
-                if *up { drop(observer.up(bytes)) } else { observer.down(bytes) }
+                pass(&mut observer, *up, bytes);
                 observer.stalled(*up);
             }
             for (up, index, length) in &mixed {
                 let text = if *up { EXCHANGES[*index].1 } else { EXCHANGES[*index].0 };
                 let part = text.get(..*length).unwrap_or(text).as_bytes();
-                if *up { drop(observer.up(part)) } else { observer.down(part) }
+                pass(&mut observer, *up, part);
             }
             drop(observer);
             prop_assert_eq!(counts(&tally).0, 0);
@@ -314,6 +322,9 @@ async fn what_gives_no_answers_has_no_rate() {
 
 type Body = BoxBody<Bytes, Infallible>;
 
+/// A method, a path, and what makes the body.
+type Asked = (Method, &'static str, fn() -> Body);
+
 fn whole(text: impl Into<Bytes>) -> Body {
     Full::new(text.into()).boxed()
 }
@@ -363,7 +374,7 @@ async fn hyper_pair(tasks: &mut JoinSet<()>) -> (SendRequest<Body>, Arc<Tally>) 
 async fn hyper_s_exchanges_are_counted_one_by_one() {
     let mut tasks = JoinSet::new();
     let (mut sender, tally) = hyper_pair(&mut tasks).await;
-    let plan: [(Method, &str, fn() -> Body); 8] = [
+    let plan: [Asked; 8] = [
         (Method::GET, "/", || whole("")),
         (Method::GET, "/chunks", || whole("")),
         (Method::HEAD, "/chunks", || whole("")),
