@@ -27,7 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    balance::{self, Balancer, Connected, EndpointStatus, Policy},
+    balance::{self, Balancer, Connected, EndpointStatus},
     front::{Config, End, Front, Mode},
     ledger::{Entry, NetworkId, NodeId, Protocol, Record, Service, Statement, View},
     tunnel::{Class, Dial, DialError, Early, Header, Load, Refusal, Tunnel, TunnelStream, abort, splice},
@@ -161,10 +161,7 @@ impl Lab {
     pub(super) fn with(workers: impl IntoIterator<Item = Worker>, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new("web", ([127, 0, 0, 1], 0).into());
         change(&mut config);
-        let balancer = Balancer::new(
-            balance::Config { service: "web".into(), policy: Policy::LeastUsed, pin: None },
-            rand::random(),
-        );
+        let balancer = Balancer::new(balance::Config::new("web"), rand::random());
         let paths = Arc::new(Paths::default());
         let (front, listener) = Front::bind(config, Arc::clone(&paths) as Arc<dyn Dial>, balancer).unwrap();
         let running = tokio::spawn(listener.run());
