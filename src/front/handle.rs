@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -80,6 +83,7 @@ impl Front {
             dial,
             pool: Pool::default(),
             journal: Journal::default(),
+            reconciled: Notify::new(),
             budget: Budget::default(),
             replay: Replay::default(),
             tokens: TokenTotals::default(),
@@ -115,6 +119,7 @@ impl Front {
     pub fn reconcile(&self, view: &View, connected: &Connected) {
         self.shared.balancer.reconcile(self.shared.now(), view, connected);
         self.shared.pool.sweep(&self.shared);
+        self.shared.reconciled.notify_waiters();
     }
 
     /// Its workers, in order of their ids.
@@ -190,12 +195,14 @@ pub(super) struct Shared {
     pub(super) dial: Arc<dyn Dial>,
     pub(super) pool: Pool,
     pub(super) journal: Journal,
+    /// Tells that the table may have changed.
+    pub(super) reconciled: Notify,
     budget: Budget,
     pub(super) replay: Replay,
     tokens: TokenTotals,
     /// When the balancer's time last passed, in milliseconds since `origin`.
     ticked: AtomicU64,
-    origin: Instant,
+    pub(super) origin: Instant,
     requests_total: AtomicU64,
     in_flight: AtomicUsize,
     /// When the drain ends; `None` while there is none.

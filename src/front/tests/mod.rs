@@ -9,6 +9,7 @@ mod journal;
 mod lab;
 mod models;
 mod queue;
+mod reports;
 mod retries;
 mod smuggling;
 mod tcp;
