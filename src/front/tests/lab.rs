@@ -228,6 +228,13 @@ impl Lab {
         self.reconcile(0);
     }
 
+    /// Worker `id` is used only while none that stayed as they were can be.
+    pub(super) fn second_choice(&self, id: u8) {
+        let service = Service { tier: 1, ..Service::new("web", Protocol::Http) };
+        self.services.lock().unwrap().insert(id, service);
+        self.reconcile(0);
+    }
+
     /// Tells the front who is there; `connection` is the number of every connection.
     pub(super) fn reconcile(&self, connection: u64) {
         self.reconcile_as(connection, Protocol::Tcp);
