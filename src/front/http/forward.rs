@@ -138,7 +138,7 @@ impl Forward {
             Inspected::Answered(response) => {
                 draft.answers(Some(response.status().as_u16()));
                 draft.finish("answered by the front");
-                return Ok(Forwarded { result: Ok(response), attempts: 0, node: None, fields: HeaderMap::new() });
+                return Ok(Forwarded { result: Ok(*response), attempts: 0, node: None, fields: HeaderMap::new() });
             }
         }
         let until = shared.config.request_timeout.map(|limit| draft.began() + limit);

@@ -20,7 +20,7 @@ pub(super) enum Inspected {
     /// It is sent to a worker; of the model that it names, if it names one.
     Sent(Option<Arc<str>>),
     /// It is answered without one.
-    Answered(Response<Body>),
+    Answered(Box<Response<Body>>),
 }
 
 impl Forward {
@@ -46,7 +46,7 @@ impl Forward {
                     return Inspected::Sent(None);
                 }
                 if let Some(text) = listing.answer(&shared.config.service, api, does) {
-                    return Inspected::Answered(json(text));
+                    return Inspected::Answered(Box::new(json(text)));
                 }
                 // Those of whom nobody knows what they have may know it.
                 let model = does.described().map(Arc::from);

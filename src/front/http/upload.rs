@@ -88,7 +88,10 @@ impl Source {
     /// Shows the beginning of the body, frame by frame, until `see` has seen enough, the body ends, or `limit` bytes or all
     /// memory for it are taken. All of it is sent later.
     pub(super) async fn look(&self, limit: usize, mut see: impl FnMut(&[u8]) -> bool) {
-        while !self.is_empty {
+        if self.is_empty {
+            return;
+        }
+        loop {
             let frame = poll_fn(|cx| self.state().poll_read(cx)).await;
             let Some(Ok(frame)) = frame else { return };
             let has_room = self.state().hold(&frame);
