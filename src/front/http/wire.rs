@@ -56,18 +56,26 @@ pub(super) struct Wire {
     head: Stall,
     body: Pace,
     write: Stall,
+    /// It was too slow, and is not waited for any more.
+    is_late: bool,
 }
 
 impl Wire {
     pub(super) fn new(client: Client, ambiguous: Ambiguous, patience: Patience) -> Self {
         let body = Pace::new(patience.body.0, patience.body.1);
         let (head, write) = Default::default();
-        Self { client, framing: Framing::default(), ambiguous, patience, head, body, write }
+        Self { client, framing: Framing::default(), ambiguous, patience, head, body, write, is_late: false }
     }
 
     /// The client, once it speaks something else.
     pub(super) fn into_client(self) -> Client {
         self.client
+    }
+
+    /// A wait that has ended without what was waited for.
+    fn late<T>(&mut self, stalled: Poll<()>, what: &'static str) -> Poll<io::Result<T>> {
+        self.is_late |= stalled.is_ready();
+        stalled.map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, what)))
     }
 
     fn poll_written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -77,14 +85,11 @@ impl Wire {
                 Poll::Ready(result)
             }
             Poll::Pending => {
-                self.write.poll(cx, self.patience.write).map(|()| Err(late("the client takes nothing of its response")))
+                let stalled = self.write.poll(cx, self.patience.write);
+                self.late(stalled, "the client takes nothing of its response")
             }
         }
     }
-}
-
-fn late(text: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
 impl AsyncRead for Wire {
@@ -109,10 +114,12 @@ impl AsyncRead for Wire {
                 Poll::Ready(result)
             }
             Poll::Pending if this.framing.is_in_head() => {
-                this.head.poll(cx, this.patience.head).map(|()| Err(late("the request head takes too long")))
+                let stalled = this.head.poll(cx, this.patience.head);
+                this.late(stalled, "the request head takes too long")
             }
             Poll::Pending if this.framing.is_in_body() => {
-                this.body.poll(cx).map(|()| Err(late("the client sends its request too slowly")))
+                let stalled = this.body.poll(cx);
+                this.late(stalled, "the client sends its request too slowly")
             }
             Poll::Pending => Poll::Pending,
         }
@@ -144,7 +151,7 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // In the middle of a request the client is still sending, and would lose our answer to a reset.
-        match self.framing.is_at_rest() {
+        match self.framing.is_at_rest() || self.is_late {
             true => Pin::new(&mut self.client).poll_shutdown(cx),
             false => self.client.poll_close(cx).map(Ok),
         }
