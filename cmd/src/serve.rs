@@ -25,7 +25,7 @@ pub(crate) struct Serve {
     #[arg(value_name = "NAME[@LISTEN]")]
     services: Vec<Served>,
 
-    /// How a worker is picked: least-used or random [default: least-used]
+    /// How a worker is picked: least-used, random, round-robin, p2c, peak-ewma, prequal or sticky [default: least-used]
     #[arg(long, env = "P2P_FED_POLICY", help_heading = "Services")]
     policy: Option<Policy>,
 

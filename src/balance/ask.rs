@@ -25,6 +25,18 @@ pub struct Ask {
     pub protocol: Option<Protocol>,
 }
 
+impl Ask {
+    /// Whoever can have one of them can have the other.
+    pub(super) fn wants_the_same(&self, other: &Self) -> bool {
+        (self.protocol, &self.model, &self.tried) == (other.protocol, &other.model, &other.tried)
+    }
+
+    /// What decides who can have it, alone.
+    pub(super) fn wishes(&self) -> Self {
+        Self { tried: self.tried.clone(), model: self.model.clone(), protocol: self.protocol, ..Self::default() }
+    }
+}
+
 /// Why a pick went as it did: what was known of each candidate when it was made.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Choice {
@@ -45,10 +57,10 @@ pub struct Candidate {
     /// The node.
     pub node: NodeId,
     /// Its name for people.
-    pub name: String,
+    pub name: Arc<str>,
     /// By the policy's measure; the least wins. `None` for one that was left out.
     pub score: Option<f64>,
-    /// `available`, or why it was left out or put last: `tried`, `ejected`, `full`, `draining`, `without the model` …
+    /// `available`, or what is in the way: `tried`, `ejected`, `full`, `draining`, `without the model` …
     pub standing: &'static str,
     /// Requests there, of all fronts as far as is known.
     pub in_flight: u32,

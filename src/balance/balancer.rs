@@ -2,9 +2,7 @@
 
 use std::{
     fmt,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -12,11 +10,13 @@ use rand::{SeedableRng, rngs::StdRng};
 use tokio::sync::{oneshot, watch};
 
 use super::{
-    Ask, Candidate, Choice, Config, Connected, EndpointStatus, NoWorker, Outcome,
+    Acquired, Ask, Candidate, Config, Connected, EndpointStatus, InFlight, NoWorker, Outcome, Waiting,
+    queue::{Queue, Turn},
     table::{Picked, Table},
+    waiting::Told,
 };
 use crate::{
-    ledger::{NodeId, Protocol, View},
+    ledger::{NodeId, View},
     tunnel::Load,
 };
 
@@ -29,20 +29,32 @@ pub struct Balancer {
 struct Shared {
     config: Config,
     /// One lock: a pick reads all endpoints and writes one, and two picks must not see the same counts. It is held for a
-    /// scan of the table, microseconds, and never across an await.
+    /// scan of the table, microseconds, and never across an await. No guard is dropped and nobody woken while it is held:
+    /// both come back here.
     core: Mutex<Core>,
     has_worker: watch::Sender<bool>,
 }
 
 struct Core {
     table: Table,
+    queue: Queue<oneshot::Sender<Told>>,
     rng: StdRng,
+    /// The latest time that anybody told: a guard that is dropped knows none.
+    now: Duration,
 }
+
+/// Somebody who waited, and what to tell once the lock is gone.
+type News = (oneshot::Sender<Told>, Result<Picked, NoWorker>);
 
 impl Balancer {
     /// An empty table. Equal seeds and calls give equal picks.
     pub fn new(config: Config, seed: u64) -> Self {
-        let core = Core { table: Table::new(config.clone()), rng: StdRng::seed_from_u64(seed) };
+        let core = Core {
+            table: Table::new(config.clone()),
+            queue: Queue::new(config.queue),
+            rng: StdRng::seed_from_u64(seed),
+            now: Duration::ZERO,
+        };
         Self { shared: Arc::new(Shared { config, core: Mutex::new(core), has_worker: watch::Sender::new(false) }) }
     }
 
@@ -53,47 +65,87 @@ impl Balancer {
 
     /// Takes over who offers the service (a view older than the last one is ignored) and who is connected.
     pub fn reconcile(&self, now: Duration, view: &View, connected: &Connected) {
-        let has_worker = {
-            let mut core = self.core();
-            core.table.reconcile(now, view, connected);
-            core.table.has_worker()
-        };
-        self.shared.has_worker.send_if_modified(|known| std::mem::replace(known, has_worker) != has_worker);
+        let mut core = self.core(now);
+        core.table.reconcile(now, view, connected);
+        self.settle(core);
     }
 
     /// Picks an endpoint and charges it until the guard is finished or dropped, whether it has a free slot or not.
+    ///
+    /// # Errors
+    /// Nobody can have it, and why.
     pub fn pick(&self, now: Duration, ask: &Ask) -> Result<InFlight, NoWorker> {
-        let mut core = self.core();
-        let Core { table, rng } = &mut *core;
-        let Picked { node, connection, protocol, choice } = table.pick(now, ask, rng)?;
-        Ok(InFlight { balancer: self.clone(), node, connection, protocol, choice, picked: now, answered: false })
+        let mut core = self.core(now);
+        let Core { table, rng, .. } = &mut *core;
+        let picked = table.pick(now, ask, rng)?;
+        Ok(InFlight::new(self.clone(), picked, now))
     }
 
-    /// Picks an endpoint with a free slot, or takes a place in the queue until one has.
+    /// Picks an endpoint that can take work now, or takes a place in the queue until one can. One whose slots nobody knows
+    /// can, unless it said that it is full. How long to wait is the caller's to decide.
+    ///
+    /// # Errors
+    /// Nobody can have it, and why; or as many wait as may.
     pub fn acquire(&self, now: Duration, ask: Ask) -> Result<Acquired, NoWorker> {
-        self.pick(now, &ask).map(Acquired::Now)
+        let mut core = self.core(now);
+        // Time may have freed somebody for whom others wait longer.
+        let mut news = core.serve(true);
+        let Core { table, queue, rng, .. } = &mut *core;
+        let acquired = match table.pick_free(now, &ask, Duration::ZERO, rng) {
+            Err(nobody) => Err(nobody),
+            Ok(Some(picked)) => Ok(Acquired::Now(InFlight::new(self.clone(), picked, now))),
+            Ok(None) => {
+                let client = ask.client;
+                let (tell, told) = oneshot::channel();
+                match queue.join(now, ask, tell) {
+                    Err(_) => Err(NoWorker::QueueFull),
+                    Ok((ticket, pushed_out)) => {
+                        news.extend(pushed_out.map(|waiter| (waiter.tell, Err(NoWorker::QueueFull))));
+                        Ok(Acquired::Queued(Waiting::new(self.clone(), client, ticket, told)))
+                    }
+                }
+            }
+        };
+        drop(core);
+        self.tell(now, news);
+        acquired
     }
 
     /// Everybody who could be picked for `ask`, with what is known of them: what another scorer judges by.
     pub fn candidates(&self, now: Duration, ask: &Ask) -> Vec<Candidate> {
-        self.core().table.candidates(now, ask)
+        self.core(now).table.candidates(now, ask)
     }
 
     /// Picks by the scores of another scorer, the least first; `None` if none of those it names can take work now.
-    pub fn pick_scored(&self, _now: Duration, _ask: &Ask, _scores: &[(NodeId, f64)]) -> Option<InFlight> {
-        None
+    pub fn pick_scored(&self, now: Duration, ask: &Ask, scores: &[(NodeId, f64)]) -> Option<InFlight> {
+        let picked = self.core(now).table.pick_scored(now, ask, scores)?;
+        Some(InFlight::new(self.clone(), picked, now))
     }
 
     /// Takes a worker's report of its load. One that is older than the last is ignored.
-    pub fn report(&self, _now: Duration, _node: NodeId, _load: Load) {}
+    pub fn report(&self, now: Duration, node: NodeId, load: Load) {
+        let mut core = self.core(now);
+        if core.table.report(now, node, load) {
+            self.settle(core);
+        }
+    }
 
     /// Lets time pass: states that time alone moves, and those who wait for them. Call it a few times a second while
     /// somebody waits.
-    pub fn tick(&self, _now: Duration) {}
+    pub fn tick(&self, now: Duration) {
+        let mut core = self.core(now);
+        core.table.settle(now);
+        self.settle(core);
+    }
+
+    /// Requests that wait for a slot.
+    pub fn queued(&self) -> usize {
+        self.lock().queue.len()
+    }
 
     /// Every endpoint, in order of the node ids.
     pub fn endpoints(&self, now: Duration) -> Vec<EndpointStatus> {
-        self.core().table.status(now)
+        self.core(now).table.status(now)
     }
 
     /// Whether some worker is connected and takes new work.
@@ -109,110 +161,108 @@ impl Balancer {
     /// Every worker says that its backend speaks HTTP, and there is one: then a silent client is no sign of another
     /// protocol.
     pub fn is_http(&self) -> bool {
-        self.core().table.is_http()
+        let core = self.lock();
+        core.table.is_http(core.now)
     }
 
     /// The number of the connection over which new work would reach `node` (`Some(None)` if it has none yet); `None` if
     /// the node gets no new work now. What was opened over another connection is stale.
     pub fn way_to(&self, now: Duration, node: NodeId) -> Option<Option<u64>> {
-        self.core().table.way_to(now, node)
+        self.core(now).table.way_to(now, node)
     }
 
-    fn core(&self) -> MutexGuard<'_, Core> {
+    pub(super) fn answered(&self, now: Duration, node: NodeId, picked: Duration) {
+        let mut core = self.core(now);
+        core.table.answered(now, node, picked);
+        // One that was proving may have more now.
+        let news = core.serve(false);
+        drop(core);
+        self.tell(now, news);
+    }
+
+    pub(super) fn judge(&self, now: Duration, node: NodeId, picked: Duration, outcome: Outcome) {
+        self.core(now).table.judge(now, node, picked, outcome);
+    }
+
+    pub(super) fn release(&self, node: NodeId) {
+        let mut core = self.lock();
+        let now = core.now;
+        core.table.release(now, node);
+        let news = core.serve(false);
+        drop(core);
+        self.tell(now, news);
+    }
+
+    pub(super) fn leave(&self, client: u64, ticket: u64) {
+        // What it would have been told by must not be dropped under the lock; it holds nothing, but its waker may.
+        let left = self.lock().queue.leave(client, ticket);
+        drop(left);
+    }
+
+    /// Serves those who wait after anything may have changed, and says whether there is a worker.
+    fn settle(&self, mut core: MutexGuard<'_, Core>) {
+        let now = core.now;
+        let news = core.serve(true);
+        let has_worker = core.table.has_worker(now);
+        drop(core);
+        self.tell(now, news);
+        self.shared.has_worker.send_if_modified(|known| std::mem::replace(known, has_worker) != has_worker);
+    }
+
+    fn tell(&self, now: Duration, news: Vec<News>) {
+        for (tell, picked) in news {
+            // Whoever left in this very moment gives the worker back by dropping the guard.
+            let _ = tell.send(picked.map(|picked| InFlight::new(self.clone(), picked, now)));
+        }
+    }
+
+    /// The core, which learns what time it is.
+    fn core(&self, now: Duration) -> MutexGuard<'_, Core> {
+        let mut core = self.lock();
+        core.now = core.now.max(now);
+        core
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
         // A panic while the lock was held can only be a failed debug assertion; the table is counters, still usable.
         self.shared.core.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    /// Gives those who wait what there is, in fair order. `thoroughly` also tells those for whom nobody is left; otherwise
+    /// it ends as soon as nobody has a free slot.
+    fn serve(&mut self, thoroughly: bool) -> Vec<News> {
+        let Self { table, queue, rng, now } = self;
+        let now = *now;
+        if queue.len() == 0 {
+            return Vec::new();
+        }
+        // What nobody has for one is there for nobody with the same wishes: slots only get fewer while they are given out.
+        let mut in_vain: Vec<Ask> = Vec::new();
+        let served = queue.serve(|waiter| {
+            let ask = &waiter.ask;
+            if in_vain.iter().any(|other| other.wants_the_same(ask)) {
+                return Turn::Skipped;
+            }
+            if !thoroughly && table.is_saturated(now) {
+                return Turn::Over;
+            }
+            match table.pick_free(now, ask, now.saturating_sub(waiter.since), rng) {
+                Ok(Some(picked)) => Turn::Served(Ok(picked)),
+                Err(nobody) => Turn::Served(Err(nobody)),
+                Ok(None) => {
+                    in_vain.push(ask.wishes());
+                    Turn::Skipped
+                }
+            }
+        });
+        served.into_iter().map(|(waiter, picked)| (waiter.tell, picked)).collect()
     }
 }
 
 impl fmt::Debug for Balancer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Balancer").field("config", &self.shared.config).finish_non_exhaustive()
-    }
-}
-
-/// What [`Balancer::acquire`] got.
-#[derive(Debug)]
-pub enum Acquired {
-    /// A worker.
-    Now(InFlight),
-    /// A place in the queue.
-    Queued(Waiting),
-}
-
-/// A place in the queue: resolves with the worker whose slot freed, or with the reason why none will. Dropping it leaves
-/// the queue.
-#[derive(Debug)]
-pub struct Waiting {
-    slot: oneshot::Receiver<Result<InFlight, NoWorker>>,
-}
-
-impl Future for Waiting {
-    type Output = Result<InFlight, NoWorker>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // The balancer was dropped: nobody will come.
-        Pin::new(&mut self.slot).poll(cx).map(|slot| slot.unwrap_or(Err(NoWorker::NotOffered)))
-    }
-}
-
-/// One charge on one endpoint. Dropping it takes the charge back and counts as cancelled.
-#[must_use = "dropping it takes the charge back"]
-pub struct InFlight {
-    balancer: Balancer,
-    node: NodeId,
-    connection: Option<u64>,
-    protocol: Protocol,
-    choice: Arc<Choice>,
-    picked: Duration,
-    answered: bool,
-}
-
-impl InFlight {
-    /// The worker that was picked.
-    pub fn node(&self) -> NodeId {
-        self.node
-    }
-
-    /// The number of its connection when it was picked.
-    pub fn connection(&self) -> Option<u64> {
-        self.connection
-    }
-
-    /// How the worker's backend speaks.
-    pub fn protocol(&self) -> Protocol {
-        self.protocol
-    }
-
-    /// Why this worker.
-    pub fn choice(&self) -> &Arc<Choice> {
-        &self.choice
-    }
-
-    /// The worker answered well: a verdict that accepts, the head of a response. Its latency is taken, and whatever
-    /// doubt there was ends now rather than with a transfer that may last for hours. Counts once.
-    pub fn answered(&mut self, now: Duration) {
-        if !std::mem::replace(&mut self.answered, true) {
-            self.balancer.core().table.answered(now, self.node, self.picked);
-        }
-    }
-
-    /// Ends it with what became of it.
-    pub fn finish(mut self, now: Duration, outcome: Outcome) {
-        if outcome == Outcome::Ok {
-            self.answered(now);
-        }
-        self.balancer.core().table.judge(now, self.node, self.picked, outcome);
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.balancer.core().table.release(self.node);
-    }
-}
-
-impl fmt::Debug for InFlight {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InFlight").field("node", &self.node).finish_non_exhaustive()
     }
 }

@@ -1,17 +1,23 @@
 //! One node that offers the service, as this front sees it.
 
-use std::{cmp::Ordering, fmt, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    Latency, Policy,
+    Ask, EndpointStatus, Outcome, State,
+    estimate::Estimate,
     health::{Cause, Health},
     latency::Samples,
+    report::{HOLD, LOST, Reports},
+    standing::Standing,
 };
-use crate::ledger::{NodeId, Protocol, Record, Service};
+use crate::{
+    ledger::{Model, NodeId, Protocol, Record, Service},
+    tunnel::Load,
+};
 
 /// How long a newcomer is warming: its share grows from a tenth to the whole over this time, so that caches fill and a
 /// worker that can't cope shows it while little depends on it.
-pub(super) const SLOW_START: Duration = Duration::from_secs(10);
+const SLOW_START: Duration = Duration::from_secs(10);
 
 /// Share of a newcomer at its first moment.
 const SLOW_START_FLOOR: f64 = 0.1;
@@ -25,76 +31,30 @@ const DECLINED_PAUSE: Duration = Duration::from_secs(1);
 /// The weight that counts as one share.
 const USUAL_WEIGHT: f64 = 100.0;
 
-/// Where an endpoint is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
-    /// New among older ones: its share grows.
-    Warming,
-    /// Takes its full share.
-    Ready,
-    /// Left out for a while because of what this front saw of it.
-    Ejected,
-    /// Gets no new work; what is in flight goes on.
-    Draining,
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Warming => "warming",
-            Self::Ready => "ready",
-            Self::Ejected => "ejected",
-            Self::Draining => "draining",
-        })
-    }
-}
-
-/// How something in flight ended. Dropping the guard instead means cancelled: it says nothing about the endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Served.
-    Ok,
-    /// The endpoint was reached and failed: its connection broke, it stayed silent, it answered with its own error.
-    Failed,
-    /// No path to the endpoint, or from it to its backend, within the connect timeout.
-    Unreachable,
-    /// The endpoint has no slot free. No failure.
-    Full,
-    /// The endpoint does not take this work now: it drains, or no longer offers the service. No failure.
-    Declined,
-}
-
-/// What `status` shows of an endpoint.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EndpointStatus {
-    /// The node.
-    pub node: NodeId,
-    /// Its name for people.
-    pub name: String,
-    /// Where it is in its life.
-    pub state: State,
-    /// Whether there is a connection to the node now.
-    pub connected: bool,
-    /// Picked and not yet finished.
-    pub in_flight: usize,
-    /// Picks so far.
-    pub requests_total: u64,
-    /// Picks so far that failed or found no path.
-    pub failures_total: u64,
-    /// `None` until the first answer.
-    pub latency: Option<Latency>,
+/// How well an endpoint suits a request's model; the first is best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fit {
+    /// It has it in memory, or the request names none.
+    Loaded,
+    /// It has it, and must load it.
+    Has,
+    /// Nobody knows what it has.
+    Unknown,
 }
 
 #[derive(Debug)]
 pub(super) struct Endpoint {
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     weight: f64,
-    slots: usize,
+    slots: u32,
+    pub(super) tier: u8,
+    /// In order of their names.
+    models: Vec<Model>,
     pub(super) protocol: Protocol,
     /// Offered by the newest view.
     pub(super) listed: bool,
     /// Offered, but its node asks for no new work.
-    pub(super) draining: bool,
+    draining: bool,
     /// The number of the node's connection, if it has one.
     pub(super) connection: Option<u64>,
     /// When the table first held it.
@@ -103,23 +63,29 @@ pub(super) struct Endpoint {
     /// Was seen ejected and is not yet back.
     away: bool,
     pub(super) in_flight: usize,
+    /// Since when something has been in flight.
+    busy_since: Option<Duration>,
     requests_total: u64,
     failures_total: u64,
-    /// Requests since ready, each over the capacity at that moment: what breaks a tie. Starts at the least of the ready ones, so that a
-    /// newcomer does not draw everything until it has caught up with history.
+    /// Requests since ready, each over the capacity at that moment: what breaks a tie. Starts at the least of the ready
+    /// ones, so that a newcomer does not draw everything until it has caught up with history.
     pub(super) share: f64,
     pub(super) health: Health,
     full_until: Duration,
     declined_until: Duration,
-    latencies: Samples,
+    pub(super) latencies: Samples,
+    pub(super) estimate: Estimate,
+    pub(super) reports: Reports,
 }
 
 impl Endpoint {
     pub(super) fn new(now: Duration, warming: bool, share: f64) -> Self {
         Self {
-            name: String::new(),
+            name: Arc::default(),
             weight: 1.0,
             slots: 0,
+            tier: 0,
+            models: Vec::new(),
             protocol: Protocol::Tcp,
             listed: true,
             draining: false,
@@ -128,6 +94,7 @@ impl Endpoint {
             warming,
             away: false,
             in_flight: 0,
+            busy_since: None,
             requests_total: 0,
             failures_total: 0,
             share,
@@ -135,14 +102,23 @@ impl Endpoint {
             full_until: Duration::ZERO,
             declined_until: Duration::ZERO,
             latencies: Samples::default(),
+            estimate: Estimate::default(),
+            reports: Reports::default(),
         }
     }
 
     /// Takes over what a newer view says.
     pub(super) fn update(&mut self, record: &Record, service: &Service) {
-        self.name.clone_from(&record.statement.name);
+        if *self.name != *record.statement.name {
+            self.name = record.statement.name.as_str().into();
+        }
+        if self.models != service.models {
+            self.models.clone_from(&service.models);
+            self.models.sort_unstable();
+        }
         self.weight = f64::from(service.weight.max(1)) / USUAL_WEIGHT;
-        self.slots = usize::from(service.slots);
+        self.slots = u32::from(service.slots);
+        self.tier = service.tier;
         self.protocol = service.protocol;
         self.listed = true;
         self.draining = record.statement.draining || record.statement.leaving;
@@ -152,13 +128,19 @@ impl Endpoint {
     pub(super) fn connect(&mut self, now: Duration, connection: Option<u64>) {
         if connection.is_some() && connection != self.connection {
             self.health.reconnected(now);
+            self.reports.reconnected();
         }
         self.connection = connection;
     }
 
-    /// May get new work as far as the view is concerned.
-    pub(super) fn is_open(&self) -> bool {
-        self.listed && !self.draining
+    /// Takes a report; true if it was newer than the last.
+    pub(super) fn report(&mut self, now: Duration, load: Load) -> bool {
+        self.reports.take(now, load)
+    }
+
+    /// May get new work as far as the node itself is concerned.
+    pub(super) fn is_open(&self, now: Duration) -> bool {
+        self.listed && !self.draining && !self.reports.is_draining(now)
     }
 
     pub(super) fn is_warming(&self, now: Duration) -> bool {
@@ -180,12 +162,12 @@ impl Endpoint {
     }
 
     /// In full work: the ones whose share a newcomer starts from.
-    pub(super) fn is_ready(&self) -> bool {
-        self.is_open() && !self.warming && !self.away
+    pub(super) fn is_ready(&self, now: Duration) -> bool {
+        self.is_open(now) && !self.warming && !self.away
     }
 
-    pub(super) fn state(&self, now: Duration) -> State {
-        if !self.is_open() {
+    fn state(&self, now: Duration) -> State {
+        if !self.is_open(now) {
             State::Draining
         } else if self.health.ejected(now).is_some() {
             State::Ejected
@@ -197,13 +179,22 @@ impl Endpoint {
     }
 
     pub(super) fn charge(&mut self, now: Duration) {
+        self.busy_since.get_or_insert(now);
         self.in_flight += 1;
         self.requests_total += 1;
         self.share += 1.0 / self.capacity(now);
     }
 
+    pub(super) fn release(&mut self, now: Duration) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if self.in_flight == 0 {
+            self.busy_since = None;
+            self.estimate.idle(now);
+        }
+    }
+
     /// What it can take, where 1 is usual: its weight, less while it is warming.
-    fn capacity(&self, now: Duration) -> f64 {
+    pub(super) fn capacity(&self, now: Duration) -> f64 {
         if !self.is_warming(now) {
             return self.weight;
         }
@@ -211,8 +202,23 @@ impl Endpoint {
         self.weight * (SLOW_START_FLOOR + (1.0 - SLOW_START_FLOOR) * age)
     }
 
+    /// What is there, of all fronts.
+    pub(super) fn load(&self, now: Duration) -> u32 {
+        self.reports.others(now).saturating_add(u32::try_from(self.in_flight).unwrap_or(u32::MAX))
+    }
+
+    /// How many it works on at once; 0 where nobody knows.
+    pub(super) fn slots(&self) -> u32 {
+        match self.reports.slots() {
+            0 => self.slots,
+            slots => slots,
+        }
+    }
+
     pub(super) fn answered(&mut self, now: Duration, picked: Duration) {
-        self.latencies.record(now.saturating_sub(picked));
+        let latency = now.saturating_sub(picked);
+        self.latencies.record(latency);
+        self.estimate.observe(now, latency);
         self.health.answered(now);
     }
 
@@ -233,33 +239,71 @@ impl Endpoint {
         self.away |= self.health.ejected(now).is_some();
     }
 
-    pub(super) fn rank(&self, now: Duration, fleet: Fleet) -> Rank {
-        // What is in flight, not what would be: among idle endpoints the share decides, so that one with less capacity gets
-        // its part of a trickle of requests as well.
-        let load = self.in_flight as f64 / self.capacity(now);
-        let connected = self.connection.is_some() || fleet.cut_off;
+    /// How well it suits `model`; `None` if it does not have it.
+    pub(super) fn fit(&self, model: &str) -> Option<Fit> {
+        let place = |name: &str| self.models.binary_search_by(|model| model.name.as_str().cmp(name)).ok();
+        match place(model).and_then(|place| self.models.get(place)) {
+            Some(model) => Some(if model.loaded { Fit::Loaded } else { Fit::Has }),
+            None => (self.models.is_empty() || place(Model::OTHERS).is_some()).then_some(Fit::Unknown),
+        }
+    }
+
+    /// What stands between it and `ask`.
+    pub(super) fn standing(&self, now: Duration, node: NodeId, fleet: &Fleet, ask: &Ask) -> Standing {
+        if !self.is_open(now) {
+            return Standing::Draining;
+        }
+        if ask.tried.contains(&node) {
+            return Standing::Tried;
+        }
+        if ask.protocol.is_some_and(|protocol| protocol != self.protocol) {
+            return Standing::OtherProtocol;
+        }
+        if ask.model.as_deref().is_some_and(|model| self.fit(model).is_none()) {
+            return Standing::WithoutModel;
+        }
         let held = self.health.ejected(now).filter(|(cause, _)| !(fleet.panic && *cause == Cause::Failing));
-        let free_at = held.map_or(Duration::ZERO, |(_, until)| until).max(self.full_until).max(self.declined_until);
-        let out_of_slots = self.slots > 0 && self.in_flight >= self.slots;
-        let busy_proving = self.health.is_proving() && !fleet.panic && self.in_flight > 0;
-        if free_at > now || out_of_slots || busy_proving {
-            let tier = if connected { Tier::LeftOut } else { Tier::LeftOutUnconnected };
-            return Rank { tier, first: free_at.as_secs_f64(), second: load, weight: 1 };
+        if let Some((_, until)) = held {
+            return Standing::Ejected(until);
         }
-        let tier = if connected { Tier::Available } else { Tier::Unconnected };
-        match fleet.policy {
-            Policy::LeastUsed => Rank { tier, first: load, second: self.share, weight: 1 },
-            Policy::Random => Rank { tier, first: 0.0, second: 0.0, weight: (self.weight * USUAL_WEIGHT) as u32 },
+        let silence = self.silence(now, node, fleet);
+        if silence >= LOST && !fleet.panic {
+            return Standing::Lost;
         }
+        if self.declined_until > now {
+            return Standing::Declining(self.declined_until);
+        }
+        if self.health.is_proving() && !fleet.panic && self.in_flight > 0 {
+            return Standing::Proving;
+        }
+        let slots = self.slots();
+        let is_full = if slots > 0 { self.load(now) >= slots } else { self.reports.is_queueing(now) };
+        if is_full || self.full_until > now {
+            return Standing::Full;
+        }
+        if silence >= HOLD { Standing::Silent } else { Standing::Available }
+    }
+
+    /// How long it owes a report while others report.
+    fn silence(&self, now: Duration, node: NodeId, fleet: &Fleet) -> Duration {
+        if fleet.is_reported(now, node) { self.reports.silence(now, self.busy_since) } else { Duration::ZERO }
+    }
+
+    /// Its own doing, or its silence, says that it fails.
+    pub(super) fn is_failing(&self, now: Duration, node: NodeId, fleet: &Fleet) -> bool {
+        matches!(self.health.ejected(now), Some((Cause::Failing, _))) || self.silence(now, node, fleet) >= LOST
     }
 
     pub(super) fn status(&self, now: Duration, node: NodeId) -> EndpointStatus {
         EndpointStatus {
             node,
-            name: self.name.clone(),
+            name: self.name.as_ref().to_owned(),
             state: self.state(now),
             connected: self.connection.is_some(),
             in_flight: self.in_flight,
+            load: self.load(now),
+            slots: self.slots(),
+            rate: self.reports.rate(),
             requests_total: self.requests_total,
             failures_total: self.failures_total,
             latency: self.latencies.percentiles(),
@@ -268,37 +312,31 @@ impl Endpoint {
 }
 
 /// What the choice of one endpoint depends on beyond that endpoint.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Fleet {
-    pub(super) policy: Policy,
     /// No endpoint is connected: more likely this front is cut off than all of them.
     pub(super) cut_off: bool,
-    /// More than half were ejected for failing: more likely the requests are bad than all of them.
+    /// More than half fail: more likely the requests are bad than all of them.
     pub(super) panic: bool,
+    /// The newest report of all and of whom, and the newest of anybody else.
+    pub(super) reported: (Option<(Duration, NodeId)>, Option<Duration>),
 }
 
-/// How far down an endpoint is in the order of choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Tier {
-    Available,
-    Unconnected,
-    /// Ejected, full or declining: better than nobody.
-    LeftOut,
-    LeftOutUnconnected,
-}
+impl Fleet {
+    /// Takes a report of `node` into account.
+    pub(super) fn heard(&mut self, at: Duration, node: NodeId) {
+        match self.reported.0 {
+            Some((newest, _)) if at <= newest => self.reported.1 = self.reported.1.max(Some(at)),
+            newest => self.reported = (Some((at, node)), newest.map(|(at, _)| at)),
+        }
+    }
 
-/// An endpoint's place in the order of choice; the least is picked.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rank {
-    tier: Tier,
-    first: f64,
-    second: f64,
-    /// Chances among equals.
-    pub(super) weight: u32,
-}
-
-impl Rank {
-    pub(super) fn order(&self, other: &Self) -> Ordering {
-        self.tier.cmp(&other.tier).then(self.first.total_cmp(&other.first)).then(self.second.total_cmp(&other.second))
+    /// Somebody other than `node` reported lately, so that its silence is its own.
+    fn is_reported(&self, now: Duration, node: NodeId) -> bool {
+        let newest = match self.reported {
+            (Some((at, by)), _) if by != node => Some(at),
+            (_, second) => second,
+        };
+        newest.is_some_and(|at| now.saturating_sub(at) < HOLD)
     }
 }

@@ -20,6 +20,8 @@ pub struct Latency {
 pub(super) struct Samples {
     micros: Vec<u32>,
     next: usize,
+    /// Kept, since each pick asks for it.
+    median: Option<u32>,
 }
 
 impl Samples {
@@ -30,17 +32,35 @@ impl Samples {
             None => self.micros.push(sample),
         }
         self.next = (self.next + 1) % SAMPLES;
+        let mut copy = [0; SAMPLES];
+        let count = self.micros.len();
+        if let Some(copy) = copy.get_mut(..count) {
+            copy.copy_from_slice(&self.micros);
+            self.median = Some(*copy.select_nth_unstable(nearest_rank(count, 50)).1);
+        }
+    }
+
+    /// In milliseconds; `None` until the first answer.
+    pub(super) fn median_ms(&self) -> Option<f64> {
+        self.median.map(millis)
     }
 
     /// `None` until the first answer.
     pub(super) fn percentiles(&self) -> Option<Latency> {
         let mut sorted = self.micros.clone();
         sorted.sort_unstable();
-        // Nearest rank: the smallest sample that at least `percent` of all samples do not exceed.
-        let rank = |percent: usize| sorted.get((sorted.len() * percent).div_ceil(100).saturating_sub(1)).copied();
-        let millis = |micros: u32| f64::from(micros) / 1000.0;
+        let rank = |percent| sorted.get(nearest_rank(sorted.len(), percent)).copied();
         Some(Latency { p50_ms: millis(rank(50)?), p99_ms: millis(rank(99)?) })
     }
+}
+
+/// The place of the smallest sample that at least `percent` of all do not exceed.
+fn nearest_rank(samples: usize, percent: usize) -> usize {
+    (samples * percent).div_ceil(100).saturating_sub(1)
+}
+
+fn millis(micros: u32) -> f64 {
+    f64::from(micros) / 1000.0
 }
 
 #[cfg(test)]
@@ -58,6 +78,7 @@ mod tests {
         }
         let latency = samples.percentiles().unwrap();
         assert!((49.0..=51.0).contains(&latency.p50_ms) && latency.p99_ms >= 98.0, "{latency:?}");
+        assert_eq!(samples.median_ms(), Some(latency.p50_ms));
         for _ in 0..SAMPLES {
             samples.record(Duration::from_secs(10_000));
         }

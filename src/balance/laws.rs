@@ -39,7 +39,7 @@ fn connected(ids: &[u8]) -> Connected {
 }
 
 fn balancer(policy: Policy) -> Balancer {
-    Balancer::new(Config { service: "llm".into(), policy, pin: None }, 7)
+    Balancer::new(Config { policy, ..Config::new("llm") }, 7)
 }
 
 /// A front that has these workers since time zero.
@@ -379,7 +379,7 @@ fn an_older_view_is_ignored_and_its_connections_are_not() {
 #[test]
 fn a_pin_leaves_the_others_out() {
     for pin in [Pin::Node(node(2)), Pin::Name("w2".into())] {
-        let config = Config { service: "llm".into(), policy: Policy::LeastUsed, pin: Some(pin) };
+        let config = Config { pin: Some(pin), ..Config::new("llm") };
         let balancer = Balancer::new(config, 7);
         balancer.reconcile(secs(0), &view(1, &[1, 2, 3]), &connected(&[1, 2, 3]));
         assert_eq!(balancer.pick(secs(0), &Ask::default()).unwrap().node(), node(2));
@@ -465,7 +465,7 @@ proptest! {
         random: bool,
     ) {
         let policy = if random { Policy::Random } else { Policy::LeastUsed };
-        let balancer = Balancer::new(Config { service: "llm".into(), policy, pin: None }, seed);
+        let balancer = Balancer::new(Config { policy, ..Config::new("llm") }, seed);
         let mut now = Duration::ZERO;
         let mut revision = 0;
         let mut newest = view(0, &[]);
@@ -529,7 +529,7 @@ proptest! {
     #[test]
     fn least_used_keeps_equal_idle_endpoints_within_one(workers in 1..8u8, picks in 1..200usize, at_once: bool, seed: u64) {
         let ids: Vec<_> = (0..workers).collect();
-        let config = Config { service: "llm".into(), policy: Policy::LeastUsed, pin: None };
+        let config = Config::new("llm");
         let balancer = Balancer::new(config, seed);
         balancer.reconcile(Duration::ZERO, &view(1, &ids), &connected(&ids));
         let mut flights = Vec::new();

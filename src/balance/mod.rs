@@ -19,19 +19,34 @@
 //! **Absent on purpose.** No sockets, no clock and no randomness of its own: `now` is the time since an origin that all
 //! callers of one balancer share, and the seed is an argument, so a simulation can run a year of traffic in a second.
 
+mod affinity;
 mod ask;
 mod balancer;
+mod config;
+mod contender;
 mod endpoint;
+mod estimate;
 mod health;
+mod in_flight;
 mod latency;
 #[cfg(test)]
 mod laws;
+mod pin;
 mod policy;
+mod queue;
+mod report;
+mod selection;
+mod standing;
+mod state;
 mod table;
+mod waiting;
 
 pub use ask::{Ask, CANDIDATES_MAX, Candidate, Choice, PREFIXES_MAX};
-pub use balancer::{Acquired, Balancer, InFlight, Waiting};
-pub use endpoint::{EndpointStatus, Outcome, State};
+pub use balancer::Balancer;
+pub use config::{Config, Connected, DEFAULT_QUEUE, NoWorker};
+pub use in_flight::InFlight;
 pub use latency::Latency;
-pub use policy::{ParsePinError, ParsePolicyError, Pin, Policy};
-pub use table::{Config, Connected, NoWorker};
+pub use pin::{ParsePinError, Pin};
+pub use policy::{ParsePolicyError, Policy};
+pub use state::{EndpointStatus, Outcome, State};
+pub use waiting::{Acquired, Waiting};

@@ -1,51 +1,21 @@
 //! The table a front picks from: the pure core.
 
-use std::{cmp::Ordering, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use rand::{Rng, RngExt};
+use rand::Rng;
 
 use super::{
-    Ask, Candidate, Choice, EndpointStatus, Outcome, Pin, Policy,
-    endpoint::{Endpoint, Fleet, Rank},
-    health::Cause,
+    Ask, CANDIDATES_MAX, Candidate, Choice, Config, Connected, EndpointStatus, NoWorker, Outcome,
+    affinity::Affinity,
+    contender::Contender,
+    endpoint::{Endpoint, Fleet},
+    selection::Selection,
+    standing::{Bar, Standing},
 };
-use crate::ledger::{NodeId, Protocol, View};
-
-/// What a table is for.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The service whose workers are endpoints.
-    pub service: String,
-    /// How to pick.
-    pub policy: Policy,
-    /// Only these.
-    pub pin: Option<Pin>,
-}
-
-/// Nodes that this node has a connection to, with a number that is new for each connection, so that a flap shows. A
-/// front's own node belongs in it.
-pub type Connected = BTreeMap<NodeId, u64>;
-
-/// Why nobody could be picked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum NoWorker {
-    /// No fresh node offers the service, or none that the pin allows.
-    #[error("no worker offers it")]
-    NotOffered,
-    /// Those that offer it take no new work.
-    #[error("every worker is draining")]
-    Draining,
-    /// No worker has the model.
-    #[error("no worker has the model")]
-    WithoutModel,
-    /// All are busy, and as many wait as may.
-    #[error("every worker is busy and the queue is full")]
-    QueueFull,
-    /// All were tried for this request.
-    #[error("every worker was tried")]
-    AllTried,
-}
+use crate::{
+    ledger::{NodeId, Protocol, View},
+    tunnel::Load,
+};
 
 /// Who was picked.
 #[derive(Debug)]
@@ -62,13 +32,23 @@ pub(super) struct Table {
     /// Revision of the view that the endpoints were taken from.
     revision: Option<u64>,
     endpoints: BTreeMap<NodeId, Endpoint>,
+    affinity: Affinity,
+    /// The median of the rates that endpoints reported; 0 while none did.
+    median_rate: f32,
     /// Sum over the endpoints, kept apart so that `check_invariants` has something to compare with.
     in_flight: usize,
 }
 
 impl Table {
     pub(super) fn new(config: Config) -> Self {
-        Self { config, revision: None, endpoints: BTreeMap::new(), in_flight: 0 }
+        Self {
+            config,
+            revision: None,
+            endpoints: BTreeMap::new(),
+            affinity: Affinity::default(),
+            median_rate: 0.0,
+            in_flight: 0,
+        }
     }
 
     /// Takes over who offers the service and who is connected. A view older than the last one is ignored; the
@@ -87,8 +67,8 @@ impl Table {
 
     fn list(&mut self, now: Duration, view: &View) {
         // The first of a fleet need no slow start: there is nobody to carry the rest of the load meanwhile.
-        let warming = self.endpoints.values().any(|endpoint| endpoint.is_open() && endpoint.is_settled(now));
-        let share = self.least_share();
+        let warming = self.endpoints.values().any(|endpoint| endpoint.is_open(now) && endpoint.is_settled(now));
+        let share = self.least_share(now);
         for endpoint in self.endpoints.values_mut() {
             endpoint.listed = false;
         }
@@ -100,42 +80,129 @@ impl Table {
             endpoint.update(record, service);
         }
         self.endpoints.retain(|_, endpoint| endpoint.listed || endpoint.in_flight > 0);
+        self.measure_rates();
     }
 
-    /// Chooses the best endpoint that is not among `tried` and charges it. The number of its connection goes with it.
+    /// Takes a worker's report; true if it was newer than the last.
+    pub(super) fn report(&mut self, now: Duration, node: NodeId, load: Load) -> bool {
+        let taken = self.endpoints.get_mut(&node).is_some_and(|endpoint| endpoint.report(now, load));
+        if taken {
+            self.measure_rates();
+        }
+        taken
+    }
+
+    fn measure_rates(&mut self) {
+        let rates = self.endpoints.values().filter(|endpoint| endpoint.listed).map(|endpoint| endpoint.reports.rate());
+        let mut rates: Vec<_> = rates.filter(|rate| *rate > 0.0).collect();
+        let middle = rates.len() / 2;
+        self.median_rate = if rates.is_empty() { 0.0 } else { *rates.select_nth_unstable_by(middle, f32::total_cmp).1 };
+    }
+
+    /// Chooses the best endpoint for `ask` and charges it, whether it has a free slot or not.
     pub(super) fn pick(&mut self, now: Duration, ask: &Ask, rng: &mut impl Rng) -> Result<Picked, NoWorker> {
         self.settle(now);
-        let fleet = self.fleet(now);
-        let mut best: Option<(NodeId, Rank)> = None;
-        let mut chances = 0;
-        for (node, endpoint) in &self.endpoints {
-            if !endpoint.is_open() || ask.tried.contains(node) {
-                continue;
-            }
-            let rank = endpoint.rank(now, fleet);
-            let order = best.as_ref().map_or(Ordering::Less, |(_, best)| rank.order(best));
-            chances = match order {
-                Ordering::Less => rank.weight,
-                Ordering::Equal => chances + rank.weight,
-                Ordering::Greater => continue,
-            };
-            // Each of the equals ends up chosen in proportion to its weight, without a list of them.
-            if order == Ordering::Less || rng.random_range(0..chances) < rank.weight {
-                best = Some((*node, rank));
-            }
-        }
-        let Some((node, _)) = best else { return Err(self.nobody(&ask.tried)) };
-        let Some(endpoint) = self.endpoints.get_mut(&node) else { return Err(NoWorker::NotOffered) };
-        endpoint.charge(now);
-        let (connection, protocol) = (endpoint.connection, endpoint.protocol);
-        self.in_flight += 1;
-        self.check_invariants();
-        let choice = Choice { candidates: Vec::new(), waited: Duration::ZERO, because: "the policy's first" };
-        Ok(Picked { node, connection, protocol, choice: Arc::new(choice) })
+        let (node, choice) = self.choose(now, ask, |_| true, rng)?.ok_or(NoWorker::NotOffered)?;
+        self.charge(now, node, ask, choice).ok_or(NoWorker::NotOffered)
     }
 
-    pub(super) fn candidates(&self, _now: Duration, _ask: &Ask) -> Vec<Candidate> {
-        Vec::new()
+    /// The same for one that waited so long already; `None` if it is better off waiting, since all that suit it are busy.
+    pub(super) fn pick_free(
+        &mut self,
+        now: Duration,
+        ask: &Ask,
+        waited: Duration,
+        rng: &mut impl Rng,
+    ) -> Result<Option<Picked>, NoWorker> {
+        self.settle(now);
+        let chosen = self.choose(now, ask, |bar| bar != Bar::Busy, rng)?;
+        Ok(chosen.and_then(|(node, choice)| self.charge(now, node, ask, Choice { waited, ..choice })))
+    }
+
+    /// Chooses by the scores of another scorer, the least first, among those that can take work now.
+    pub(super) fn pick_scored(&mut self, now: Duration, ask: &Ask, scores: &[(NodeId, f64)]) -> Option<Picked> {
+        self.settle(now);
+        let mut contenders = self.contenders(now, ask);
+        contenders.retain_mut(|contender| {
+            let score = scores.iter().find(|(node, score)| *node == contender.node && !score.is_nan());
+            contender.score = score.map_or(0.0, |(_, score)| *score);
+            let can_now = contender.place().is_some_and(|(bar, unconnected, _)| bar == Bar::Free && !unconnected);
+            score.is_some() && can_now
+        });
+        contenders.sort_by(Contender::order);
+        let node = contenders.first()?.node;
+        let candidates = contenders.iter().take(CANDIDATES_MAX).map(|c| c.candidate(Some(c.score))).collect();
+        let choice = Choice { candidates, waited: Duration::ZERO, because: "another scorer's first" };
+        self.charge(now, node, ask, choice)
+    }
+
+    /// Everybody who could be picked for `ask`, best first.
+    pub(super) fn candidates(&self, now: Duration, ask: &Ask) -> Vec<Candidate> {
+        let mut selection = Selection::new(self.contenders(now, ask));
+        selection.score(now, self.config.policy, ask);
+        selection.into_candidates()
+    }
+
+    /// No endpoint can take anything now, and each of them can once something ends there: whoever waits goes on waiting.
+    pub(super) fn is_saturated(&self, now: Duration) -> bool {
+        let fleet = self.fleet(now);
+        let ask = Ask::default();
+        let standing = |(node, endpoint): (&NodeId, &Endpoint)| endpoint.standing(now, *node, &fleet, &ask);
+        self.endpoints.iter().map(standing).all(|standing| matches!(standing.bar(), Bar::Busy | Bar::Barred))
+    }
+
+    /// The best for `ask` and why, if what is in the way of it is `fine`.
+    fn choose(
+        &self,
+        now: Duration,
+        ask: &Ask,
+        fine: impl FnOnce(Bar) -> bool,
+        rng: &mut impl Rng,
+    ) -> Result<Option<(NodeId, Choice)>, NoWorker> {
+        let mut selection = Selection::new(self.contenders(now, ask));
+        if !fine(selection.bar()) {
+            return Ok(None);
+        }
+        selection.score(now, self.config.policy, ask);
+        let Some(because) = selection.decide(self.config.policy, ask, &self.affinity, rng) else {
+            return Err(self.nobody(ask, selection.contenders()));
+        };
+        let Some(node) = selection.best() else { return Err(NoWorker::NotOffered) };
+        Ok(Some((node, selection.into_choice(because, Duration::ZERO))))
+    }
+
+    /// Why none of them can have it.
+    fn nobody(&self, ask: &Ask, contenders: &[Contender<'_>]) -> NoWorker {
+        let any = |standing| contenders.iter().any(|contender| contender.standing == standing);
+        if !ask.tried.is_empty() {
+            NoWorker::AllTried
+        } else if any(Standing::WithoutModel) {
+            NoWorker::WithoutModel
+        } else if any(Standing::OtherProtocol) {
+            NoWorker::OtherProtocol
+        } else if self.endpoints.values().any(|endpoint| endpoint.listed) {
+            NoWorker::Draining
+        } else {
+            NoWorker::NotOffered
+        }
+    }
+
+    fn contenders(&self, now: Duration, ask: &Ask) -> Vec<Contender<'_>> {
+        let fleet = self.fleet(now);
+        let contender = |endpoint| Contender::new(now, endpoint, &fleet, self.median_rate, ask);
+        self.endpoints.iter().map(contender).collect()
+    }
+
+    /// Takes one charge back.
+    pub(super) fn release(&mut self, now: Duration, node: NodeId) {
+        if let Some(endpoint) = self.endpoints.get_mut(&node) {
+            endpoint.release(now);
+            self.in_flight = self.in_flight.saturating_sub(1);
+            if endpoint.in_flight == 0 && !endpoint.listed {
+                self.endpoints.remove(&node);
+            }
+        }
+        self.check_invariants();
     }
 
     /// `node` answered a request that was picked at `picked`.
@@ -154,18 +221,6 @@ impl Table {
         self.check_invariants();
     }
 
-    /// Takes one charge back.
-    pub(super) fn release(&mut self, node: NodeId) {
-        if let Some(endpoint) = self.endpoints.get_mut(&node) {
-            endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
-            self.in_flight = self.in_flight.saturating_sub(1);
-            if endpoint.in_flight == 0 && !endpoint.listed {
-                self.endpoints.remove(&node);
-            }
-        }
-        self.check_invariants();
-    }
-
     pub(super) fn status(&self, now: Duration) -> Vec<EndpointStatus> {
         self.endpoints.iter().map(|(node, endpoint)| endpoint.status(now, *node)).collect()
     }
@@ -173,43 +228,50 @@ impl Table {
     /// The connection over which new work would reach `node`; `None` if it gets none now.
     pub(super) fn way_to(&self, now: Duration, node: NodeId) -> Option<Option<u64>> {
         let endpoint = self.endpoints.get(&node)?;
-        (endpoint.is_open() && endpoint.health.ejected(now).is_none()).then_some(endpoint.connection)
+        (endpoint.is_open(now) && endpoint.health.ejected(now).is_none()).then_some(endpoint.connection)
     }
 
     /// Some endpoint is connected and takes new work.
-    pub(super) fn has_worker(&self) -> bool {
-        self.endpoints.values().any(|endpoint| endpoint.is_open() && endpoint.connection.is_some())
+    pub(super) fn has_worker(&self, now: Duration) -> bool {
+        self.endpoints.values().any(|endpoint| endpoint.is_open(now) && endpoint.connection.is_some())
     }
 
     /// Every endpoint says that its backend speaks HTTP, and there is one.
-    pub(super) fn is_http(&self) -> bool {
-        let mut open = self.endpoints.values().filter(|endpoint| endpoint.is_open()).peekable();
-        open.peek().is_some() && open.all(|endpoint| endpoint.protocol == Protocol::Http)
+    pub(super) fn is_http(&self, now: Duration) -> bool {
+        let mut open = self.endpoints.values().filter(|endpoint| endpoint.is_open(now)).peekable();
+        let is_http = |protocol| matches!(protocol, Protocol::Http | Protocol::Http2);
+        open.peek().is_some() && open.all(|endpoint| is_http(endpoint.protocol))
     }
 
     fn fleet(&self, now: Duration) -> Fleet {
-        let (mut open, mut connected, mut failing) = (0, 0, 0);
-        for endpoint in self.endpoints.values().filter(|endpoint| endpoint.is_open()) {
-            open += 1;
-            connected += usize::from(endpoint.connection.is_some());
-            failing += usize::from(matches!(endpoint.health.ejected(now), Some((Cause::Failing, _))));
+        let mut fleet = Fleet { cut_off: true, ..Fleet::default() };
+        let open = || self.endpoints.iter().filter(|(_, endpoint)| endpoint.is_open(now));
+        for (node, endpoint) in open() {
+            fleet.cut_off &= endpoint.connection.is_none();
+            if let Some(at) = endpoint.reports.at() {
+                fleet.heard(at, *node);
+            }
         }
-        Fleet { policy: self.config.policy, cut_off: connected == 0, panic: failing * 2 > open }
+        let failing = open().filter(|(node, endpoint)| endpoint.is_failing(now, **node, &fleet)).count();
+        fleet.panic = failing > 0 && failing * 2 > open().count();
+        fleet
     }
 
-    fn nobody(&self, tried: &[NodeId]) -> NoWorker {
-        if !tried.is_empty() {
-            NoWorker::AllTried
-        } else if self.endpoints.values().any(|endpoint| endpoint.listed) {
-            NoWorker::Draining
-        } else {
-            NoWorker::NotOffered
-        }
+    /// Charges `node`.
+    fn charge(&mut self, now: Duration, node: NodeId, ask: &Ask, choice: Choice) -> Option<Picked> {
+        let endpoint = self.endpoints.get_mut(&node)?;
+        endpoint.charge(now);
+        let picked =
+            Picked { node, connection: endpoint.connection, protocol: endpoint.protocol, choice: Arc::new(choice) };
+        self.in_flight += 1;
+        self.affinity.learn(&ask.prefixes, node);
+        self.check_invariants();
+        Some(picked)
     }
 
     /// Lets time move the states, and starts those that became ready where the others are.
-    fn settle(&mut self, now: Duration) {
-        let share = self.least_share();
+    pub(super) fn settle(&mut self, now: Duration) {
+        let share = self.least_share(now);
         for endpoint in self.endpoints.values_mut() {
             if endpoint.settle(now) {
                 endpoint.share = endpoint.share.max(share);
@@ -217,8 +279,8 @@ impl Table {
         }
     }
 
-    fn least_share(&self) -> f64 {
-        let ready = self.endpoints.values().filter(|endpoint| endpoint.is_ready());
+    fn least_share(&self, now: Duration) -> f64 {
+        let ready = self.endpoints.values().filter(|endpoint| endpoint.is_ready(now));
         ready.map(|endpoint| endpoint.share).min_by(f64::total_cmp).unwrap_or(0.0)
     }
 

@@ -34,7 +34,8 @@ pub struct FrontSettings {
     /// `127.0.0.1:8080`, for one listener; each of several needs its own. Who can connect can use the service.
     #[serde(default, deserialize_with = "text::option")]
     pub listen: Option<Listen>,
-    /// How a worker is picked: `least-used` or `random`. Default `least-used`.
+    /// How a worker is picked: `least-used`, `random`, `round-robin`, `p2c`, `peak-ewma`, `prequal` or `sticky`. Default
+    /// `least-used`.
     #[serde(default, deserialize_with = "text::option")]
     pub policy: Option<Policy>,
     /// What clients speak: `http` (a pick per request), `tcp` (a pick per connection), or `auto` (told by the first bytes).

@@ -80,7 +80,7 @@ pub(super) fn explain(entry: &Entry, headers: &mut HeaderMap) {
     put(ATTEMPTS, entry.attempts.len().to_string());
     if let Some(last) = entry.attempts.iter().rfind(|attempt| attempt.fault.is_none()) {
         let named = last.choice.candidates.iter().find(|candidate| candidate.node == last.node);
-        put(WORKER, named.map_or_else(|| last.node.to_string(), |candidate| candidate.name.clone()));
+        put(WORKER, named.map_or_else(|| last.node.to_string(), |candidate| candidate.name.to_string()));
         let waited = last.choice.waited.as_millis();
         let waited = if waited > 0 { format!(", after {waited} ms in the queue") } else { String::new() };
         put(REASON, format!("{}{waited}", last.choice.because));

@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -76,6 +79,7 @@ impl Front {
             budget: Budget::default(),
             replay: Replay::default(),
             ticked: AtomicU64::new(0),
+            reconciled: Notify::new(),
             origin: Instant::now(),
             requests_total: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
@@ -107,6 +111,7 @@ impl Front {
     pub fn reconcile(&self, view: &View, connected: &Connected) {
         self.shared.balancer.reconcile(self.shared.now(), view, connected);
         self.shared.pool.sweep(&self.shared);
+        self.shared.reconciled.notify_waiters();
     }
 
     /// Its workers, in order of their ids.
@@ -177,7 +182,9 @@ pub(super) struct Shared {
     pub(super) replay: Replay,
     /// When the balancer's time last passed, in milliseconds since `origin`.
     ticked: AtomicU64,
-    origin: Instant,
+    /// Tells that the table may have changed.
+    pub(super) reconciled: Notify,
+    pub(super) origin: Instant,
     requests_total: AtomicU64,
     in_flight: AtomicUsize,
     /// When the drain ends; `None` while there is none.

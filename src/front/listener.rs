@@ -16,7 +16,7 @@ use super::{
     crowd::{Crowd, Place},
     detect::{Speech, detect, detect_http},
     handle::Shared,
-    http,
+    http, reports,
     socket::Socket,
     tcp,
     tls::{Accepted, Agreed, CertificateError},
@@ -129,6 +129,8 @@ impl Listener {
     pub async fn run(mut self) -> End {
         let shared = Arc::clone(&self.shared);
         let mut clients = JoinSet::new();
+        let mut reports = JoinSet::new();
+        reports.spawn(reports::follow(Arc::clone(&shared)));
         if let Some(tcp) = &self.tcp {
             accept(&shared, tcp, &mut clients).await;
         }
@@ -136,6 +138,10 @@ impl Listener {
         self.tcp = None;
         let end = finish(&shared, &mut clients).await;
         shared.pool.close().await;
+        reports.abort_all();
+        while let Some(ended) = reports.join_next().await {
+            pass_on(ended);
+        }
         match end {
             End::Drained => tracing::info!(service = %shared.config.service, on = %shared.address, "drained"),
             End::CutOff { connections } => {
@@ -327,7 +333,8 @@ async fn meet(shared: &Shared, mut tcp: TcpStream, mut address: SocketAddr) -> i
     }
 }
 
-fn pass_on(ended: Result<(), JoinError>) {
+/// A task's panic is everybody's.
+pub(super) fn pass_on(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && let Ok(panic) = error.try_into_panic()
     {

@@ -32,6 +32,7 @@ mod journal;
 mod limits;
 mod listener;
 mod replay;
+mod reports;
 mod search;
 mod socket;
 mod stall;

@@ -203,7 +203,11 @@ impl Shared {
         let header = Header { service: self.config.service.clone(), class, trace: TraceId(rand::random()), client };
         let limit = self.config.connect_timeout;
         match timeout(limit, self.dial.dial(flight.node(), header, early)).await {
-            Ok(dialled) => Ok(dialled?),
+            Ok(dialled) => {
+                let mut tunnel = dialled?;
+                self.listen(flight.node(), &mut tunnel);
+                Ok(tunnel)
+            }
             Err(_) => Err(Miss::NoVerdict { node: flight.node(), limit }),
         }
     }

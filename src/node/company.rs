@@ -160,9 +160,8 @@ mod tests {
     #[test]
     fn the_workers_that_a_front_may_pick_are_wanted() {
         let front = |pin: Option<&str>| balance::Config {
-            service: "llm".to_owned(),
-            policy: balance::Policy::LeastUsed,
             pin: pin.map(|pin| pin.parse().unwrap()),
+            ..balance::Config::new("llm")
         };
         let view = view(&[(1, "/ip4/10.0.0.1/tcp/1", &["llm"]), (2, "/ip4/10.0.0.2/tcp/1", &["llm", "ssh"])]);
         assert_eq!(workers_of(&[front(None)], &view), [node(1), node(2)].into());

@@ -44,7 +44,7 @@ impl Running {
         stop: &CancellationToken,
     ) -> Result<Self, front::Error> {
         let service = config.front.service.clone();
-        let table = balance::Config { service, policy: config.policy, pin: config.pin };
+        let table = balance::Config { policy: config.policy, pin: config.pin, ..balance::Config::new(service) };
         let direct = path.direct.clone();
         let (front, listener) = front::Front::bind(config.front, path, Balancer::new(table, rand::random()))?;
         tasks.spawn(follow(front.clone(), net.clone(), gossip.clone(), direct, stop.clone()));

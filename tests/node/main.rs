@@ -17,6 +17,7 @@ mod join;
 mod ledger;
 mod neighbours;
 mod network;
+mod reports;
 mod restart;
 mod streams;
 mod tunnel;

@@ -79,8 +79,8 @@ fn flags_and_values_that_make_no_sense() {
     for (arguments, part) in [
         (&["swerve"][..], "unrecognized subcommand 'swerve'"),
         (&["serve", "--polcy", "random"], "unexpected argument '--polcy' found; a similar argument exists: '--policy'"),
-        (&["serve", "--policy", "fastest"], "\"fastest\" is not a policy; choose least-used or random"),
-        (&["serve", "--policy", "p2c"], "policy p2c is not in this version"),
+        (&["serve", "--policy", "fastest"], "\"fastest\" is not a policy; choose least-used, random,"),
+        (&["serve", "--policy", "p2C"], "choose least-used, random, round-robin, p2c, peak-ewma, prequal or sticky"),
         (&["serve", "--mode", "udp"], "\"udp\" is not a mode"),
         (&["serve", "--worker", "No Name"], "is neither a node id"),
         (&["serve", "llm@example.org:80"], "is not a listener like 127.0.0.1:8080"),

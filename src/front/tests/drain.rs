@@ -15,7 +15,7 @@ use super::lab::{
     Lab, Paths, Worker, config, http_backend, named, read_to_end, read_until, status, tcp_backend, text, within,
 };
 use crate::{
-    balance::{self, Balancer, Policy},
+    balance::{self, Balancer},
     front::{Config, End, Front, Mode},
 };
 
@@ -38,7 +38,7 @@ async fn waits_for(go: &Arc<Notify>) -> Worker {
 async fn an_address_in_use_is_said_in_one_line() {
     let lab = Lab::new([]);
     let config = Config::new("web", lab.address());
-    let balance = balance::Config { service: "web".into(), policy: Policy::LeastUsed, pin: None };
+    let balance = balance::Config::new("web");
     let error = Front::bind(config, Arc::new(Paths::default()), Balancer::new(balance, 1)).err().unwrap();
     let text = error.to_string();
     assert!(text.starts_with(&format!("cannot listen on {} for service web: the address is in use", lab.address())));

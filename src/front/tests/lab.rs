@@ -21,15 +21,16 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    balance::{self, Balancer, Connected, EndpointStatus, Pin, Policy},
+    balance::{self, Balancer, Connected, EndpointStatus, Pin},
     front::{Config, End, Front, Mode},
     ledger::{Entry, NetworkId, NodeId, Protocol, Record, Service, Statement, View},
-    tunnel::{Dial, DialError, Early, Header, Load, Refusal, Tunnel, TunnelStream, abort, splice},
+    tunnel::{Class, Dial, DialError, Early, Header, Load, Refusal, Tunnel, TunnelStream, abort, splice},
 };
 
 /// Nothing in these tests takes this long unless it hangs.
@@ -72,11 +73,45 @@ pub(super) struct Paths {
     workers: Mutex<BTreeMap<NodeId, (Worker, CancellationToken)>>,
     dials: Mutex<BTreeMap<NodeId, usize>>,
     pub(super) headers: Mutex<Vec<Header>>,
+    /// Subscriptions that were asked for.
+    pub(super) subscriptions: AtomicUsize,
+    /// What each worker that gives reports says now. The others know nothing of reports.
+    pub(super) reports: Mutex<BTreeMap<NodeId, watch::Sender<Load>>>,
+}
+
+impl Paths {
+    /// A tunnel for reports, to a worker that gives some.
+    fn subscribe(&self, node: NodeId) -> Result<Tunnel, DialError> {
+        self.subscriptions.fetch_add(1, Ordering::Relaxed);
+        let sent = self.reports.lock().unwrap();
+        let reports = sent.get(&node).ok_or(DialError::Refused { node, reason: Refusal::Malformed })?;
+        let (near, mut far) = TunnelStream::pair();
+        let mut reports = reports.subscribe();
+        let first = *reports.borrow_and_update();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    changed = reports.changed() => if changed.is_err() {
+                        return far.shutdown().await;
+                    },
+                    // The front has enough of it.
+                    _ = far.read_u8() => return Ok(()),
+                }
+                let load = *reports.borrow_and_update();
+                far.report(load);
+                far.flush().await?;
+            }
+        });
+        Ok(Tunnel { stream: near, load: first })
+    }
 }
 
 impl Dial for Paths {
     fn dial<'a>(&'a self, node: NodeId, header: Header, _: &'a Early) -> BoxFuture<'a, Result<Tunnel, DialError>> {
         async move {
+            if header.class == Class::Load {
+                return self.subscribe(node);
+            }
             *self.dials.lock().unwrap().entry(node).or_default() += 1;
             self.headers.lock().unwrap().push(header);
             let (worker, alive) = self.workers.lock().unwrap().get(&node).cloned().expect("a known worker");
@@ -135,8 +170,8 @@ impl Lab {
     fn build(workers: impl IntoIterator<Item = Worker>, change: impl FnOnce(&mut Config), pin: Option<Pin>) -> Self {
         let mut config = Config::new("web", ([127, 0, 0, 1], 0).into());
         change(&mut config);
-        let balancer =
-            Balancer::new(balance::Config { service: "web".into(), policy: Policy::LeastUsed, pin }, rand::random());
+        let balance = balance::Config { pin, ..balance::Config::new("web") };
+        let balancer = Balancer::new(balance, rand::random());
         let paths = Arc::new(Paths::default());
         let (front, listener) = Front::bind(config, Arc::clone(&paths) as Arc<dyn Dial>, balancer).unwrap();
         let running = tokio::spawn(listener.run());

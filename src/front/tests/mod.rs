@@ -10,6 +10,7 @@ mod journal;
 mod lab;
 mod limits;
 mod queue;
+mod reports;
 mod retries;
 mod smuggling;
 mod tcp;

@@ -19,7 +19,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::lab::{Lab, Worker, body, field, http_backend, named, read_until, status, tcp_backend, text, within};
 use crate::{
-    balance::{self, Balancer, Policy},
+    balance::{self, Balancer},
     front::{Certificate, Config, Front, Mode},
 };
 
@@ -194,7 +194,7 @@ async fn a_certificate_that_cannot_be_used_is_said_before_anything_is_bound() {
     let files = Files::new();
     fs::write(files.certificate().key, "").unwrap();
     let config = Config { tls: Some(files.certificate()), ..Config::new("web", ([127, 0, 0, 1], 0).into()) };
-    let balance = balance::Config { service: "web".into(), policy: Policy::LeastUsed, pin: None };
+    let balance = balance::Config::new("web");
     let paths = Arc::new(super::lab::Paths::default());
     let error = Front::bind(config, paths, Balancer::new(balance, 1)).err().unwrap().to_string();
     assert!(error.starts_with("cannot speak TLS for service web: ") && error.contains("key.pem"), "{error}");
