@@ -2,11 +2,11 @@
 
 use std::{num::NonZeroUsize, path::PathBuf, str::FromStr};
 
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use p2p_fed::{
     balance::{Pin, Policy},
     config::{FrontSettings, LimitSettings, Listen, LogSettings, ParseWordError, Settings, Span},
-    front::{Cidr, Mode},
+    front::{Cidr, Disclosure, Mode, Sticky},
 };
 
 use crate::{
@@ -48,6 +48,42 @@ pub(crate) struct Serve {
     /// A connection in which nothing moved for so long is ended [default: 1h]
     #[arg(long, value_name = "TIME", env = "P2P_FED_IDLE_TIMEOUT", help_heading = "Services")]
     idle_timeout: Option<Span>,
+
+    /// How long a worker may take to begin its answer [default: any time]
+    #[arg(long, value_name = "TIME", env = "P2P_FED_FIRST_BYTE_TIMEOUT", help_heading = "Services")]
+    first_byte_timeout: Option<Span>,
+
+    /// How long a request may take in all [default: any time]
+    #[arg(long, value_name = "TIME", env = "P2P_FED_REQUEST_TIMEOUT", help_heading = "Services")]
+    request_timeout: Option<Span>,
+
+    /// How long a request or connection waits for a free slot [default: 60s]
+    #[arg(long, value_name = "TIME", env = "P2P_FED_QUEUE_TIMEOUT", help_heading = "Services")]
+    queue_timeout: Option<Span>,
+
+    /// How long it waits for a worker to come where there is none [default: 0]
+    #[arg(long, value_name = "TIME", env = "P2P_FED_HOLD", help_heading = "Services")]
+    hold: Option<Span>,
+
+    /// Bytes of a request that are kept to send it to another worker [default: 1048576]
+    #[arg(long, value_name = "BYTES", env = "P2P_FED_REPLAY_BYTES", help_heading = "Services")]
+    replay_bytes: Option<usize>,
+
+    /// After how long a GET or HEAD without an answer is sent to a second worker as well [default: never]
+    #[arg(long, value_name = "TIME", env = "P2P_FED_HEDGE_AFTER", help_heading = "Services")]
+    hedge_after: Option<Span>,
+
+    /// Do not look into requests to model servers
+    #[arg(long, env = "P2P_FED_NO_INSPECT", value_parser = BoolishValueParser::new(), help_heading = "Services")]
+    no_inspect: bool,
+
+    /// Which responses tell who served them: on-request (to clients on this machine that send x-p2p-fed-explain: 1), always or off [default: on-request]
+    #[arg(long, value_name = "WHICH", env = "P2P_FED_EXPLAIN_HEADER", help_heading = "Services")]
+    explain_header: Option<Disclosure>,
+
+    /// By what policy sticky tells users apart: client, header:NAME or cookie:NAME [default: client]
+    #[arg(long, value_name = "WHAT", env = "P2P_FED_STICKY", help_heading = "Services")]
+    sticky: Option<Sticky>,
 
     /// Client connections at once; more wait [default: 16384]
     #[arg(long, value_name = "COUNT", env = "P2P_FED_MAX_CONNECTIONS", help_heading = "Services")]
@@ -134,6 +170,15 @@ impl Serve {
             retries: self.retries,
             connect_timeout: self.connect_timeout,
             idle_timeout: self.idle_timeout,
+            first_byte_timeout: self.first_byte_timeout,
+            request_timeout: self.request_timeout,
+            queue_timeout: self.queue_timeout,
+            hold: self.hold,
+            replay_bytes: self.replay_bytes,
+            hedge_after: self.hedge_after,
+            inspect: self.no_inspect.then_some(false),
+            explain_header: self.explain_header,
+            sticky: self.sticky.clone(),
             max_connections: self.max_connections,
             tls_cert: self.tls_cert.clone(),
             tls_key: self.tls_key.clone(),

@@ -4,6 +4,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroUsize,
     path::PathBuf,
+    time::Duration,
 };
 
 use serde::Deserialize;
@@ -11,7 +12,7 @@ use serde::Deserialize;
 use super::{Error, LimitSettings, Listen, Span, text};
 use crate::{
     balance::{Pin, Policy},
-    front::{self, Certificate, Cidr, Mode},
+    front::{self, Certificate, Cidr, Disclosure, Mode, Sticky},
     node,
     tunnel::is_service_name,
     worker::DEFAULT_SERVICE,
@@ -22,6 +23,9 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 
 /// Workers tried after the first at most; a request that so many refused is served by none.
 const MAX_RETRIES: u32 = 100;
+
+/// Bytes of one request that are kept to be sent again at most: what all requests together may keep.
+const MAX_REPLAY: usize = 64 * 1024 * 1024;
 
 /// One listener that balances. [`front::Config`] says more about each.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -55,6 +59,35 @@ pub struct FrontSettings {
     /// A connection or exchange in which nothing moved for so long is ended; more than zero. Default `1h`.
     #[serde(default, deserialize_with = "text::option")]
     pub idle_timeout: Option<Span>,
+    /// How long a worker may take from the last byte of a request to the first of its response; more than zero. Default: as
+    /// long as a connection may be idle.
+    #[serde(default, deserialize_with = "text::option")]
+    pub first_byte_timeout: Option<Span>,
+    /// How long a request may take in all; more than zero. Default: any time.
+    #[serde(default, deserialize_with = "text::option")]
+    pub request_timeout: Option<Span>,
+    /// How long a request or connection waits for a free slot; 0 for not at all. Default `60s`.
+    #[serde(default, deserialize_with = "text::option")]
+    pub queue_timeout: Option<Span>,
+    /// How long it waits for a worker to come where nobody offers the service. Default `0`: it is told at once.
+    #[serde(default, deserialize_with = "text::option")]
+    pub hold: Option<Span>,
+    /// Bytes of a request that are kept to send it to another worker, 0 to 67108864. Default 1048576.
+    #[serde(default)]
+    pub replay_bytes: Option<usize>,
+    /// After how long without an answer a GET or HEAD is sent to a second worker as well; more than zero. Default: never.
+    #[serde(default, deserialize_with = "text::option")]
+    pub hedge_after: Option<Span>,
+    /// Whether requests to model servers are looked into. Default true.
+    #[serde(default)]
+    pub inspect: Option<bool>,
+    /// Which responses tell who served them and why: `on-request` (to clients on this machine that ask), `always`, `off`.
+    /// Default `on-request`.
+    #[serde(default, deserialize_with = "text::option")]
+    pub explain_header: Option<Disclosure>,
+    /// By what policy `sticky` tells users apart: `client` (its address), `header:NAME` or `cookie:NAME`. Default `client`.
+    #[serde(default, deserialize_with = "text::option")]
+    pub sticky: Option<Sticky>,
     /// Client connections at once, at least 1; more wait. Default 16384. Each takes a file descriptor.
     #[serde(default)]
     pub max_connections: Option<NonZeroUsize>,
@@ -88,6 +121,15 @@ impl FrontSettings {
             retries: self.retries.or(under.retries),
             connect_timeout: self.connect_timeout.or(under.connect_timeout),
             idle_timeout: self.idle_timeout.or(under.idle_timeout),
+            first_byte_timeout: self.first_byte_timeout.or(under.first_byte_timeout),
+            request_timeout: self.request_timeout.or(under.request_timeout),
+            queue_timeout: self.queue_timeout.or(under.queue_timeout),
+            hold: self.hold.or(under.hold),
+            replay_bytes: self.replay_bytes.or(under.replay_bytes),
+            hedge_after: self.hedge_after.or(under.hedge_after),
+            inspect: self.inspect.or(under.inspect),
+            explain_header: self.explain_header.or(under.explain_header),
+            sticky: self.sticky.or(under.sticky),
             max_connections: self.max_connections.or(under.max_connections),
             tls_cert: self.tls_cert.or(under.tls_cert),
             tls_key: self.tls_key.or(under.tls_key),
@@ -116,6 +158,15 @@ impl FrontSettings {
             retries: self.retries.unwrap_or(usual.retries),
             connect_timeout: self.connect_timeout.map_or(usual.connect_timeout, |span| span.0),
             idle_timeout: self.idle_timeout.map_or(usual.idle_timeout, |span| span.0),
+            first_byte_timeout: self.first_byte_timeout.map(|span| span.0).or(usual.first_byte_timeout),
+            request_timeout: self.request_timeout.map(|span| span.0).or(usual.request_timeout),
+            queue_timeout: self.queue_timeout.map_or(usual.queue_timeout, |span| span.0),
+            hold: self.hold.map_or(usual.hold, |span| span.0),
+            replay_limit: self.replay_bytes.unwrap_or(usual.replay_limit),
+            hedge_after: self.hedge_after.map(|span| span.0).or(usual.hedge_after),
+            inspect: self.inspect.unwrap_or(usual.inspect),
+            disclosure: self.explain_header.unwrap_or(usual.disclosure),
+            sticky: self.sticky.unwrap_or(usual.sticky),
             max_connections: self.max_connections.map_or(usual.max_connections, NonZeroUsize::get),
             tls,
             proxy_protocol: self.proxy_protocol.unwrap_or(usual.proxy_protocol),
@@ -138,11 +189,16 @@ fn refused(service: String, rule: &'static str) -> Error {
 }
 
 fn broken_rule(front: &front::Config) -> Option<&'static str> {
+    let is_some_time = |span: Duration| !span.is_zero();
     let rules = [
         (is_service_name(&front.service), "the name of a service is 1 to 63 of a-z, 0-9, '-' and '.'"),
         (front.retries <= MAX_RETRIES, "retries are 0 to 100"),
         (!front.connect_timeout.is_zero(), "the connect timeout is more than zero"),
         (!front.idle_timeout.is_zero(), "the idle timeout is more than zero"),
+        (front.first_byte_timeout.is_none_or(is_some_time), "the first byte timeout is more than zero"),
+        (front.request_timeout.is_none_or(is_some_time), "the request timeout is more than zero"),
+        (front.hedge_after.is_none_or(is_some_time), "the time to a hedge is more than zero"),
+        (front.replay_limit <= MAX_REPLAY, "replay bytes are 0 to 67108864"),
     ];
     let broken = rules.into_iter().find_map(|(is_kept, rule)| (!is_kept).then_some(rule));
     broken.or_else(|| front.limits.broken_rule())
