@@ -6,8 +6,8 @@
 //! the next worker is tried, within [`Config::retries`].
 //!
 //! ```text
-//! Listener ── permit ─▶ detect ─┬─▶ tcp    pick ▸ dial ▸ splice
-//!                               └─▶ http   per request: pick ▸ pooled tunnel or dial ▸ exchange ▸ stream the body back
+//! Listener ── permit ─▶ PROXY header ▸ TLS ▸ detect ─┬─▶ tcp    pick ▸ dial ▸ splice
+//!                                                    └─▶ http   per request: pick ▸ pooled tunnel or dial ▸ exchange ▸ stream the body back
 //! ```
 //!
 //! **Invariants.** A request is charged to one worker at a time and stays charged until its response has ended. A retry
@@ -15,7 +15,7 @@
 //! the client gets a reset, never a short but well-formed message.
 //!
 //! **Absent on purpose.** No knowledge of what carries a tunnel ([`Dial`](crate::tunnel::Dial)) and none of how to choose
-//! ([`balance`](crate::balance)); no TLS, no HTTP/2, no bodies buffered (but for the first 64 KiB of an idempotent
+//! ([`balance`](crate::balance)); no authentication of clients; no bodies buffered (but for the first 64 KiB of an idempotent
 //! request, kept until its response begins).
 
 mod budget;
