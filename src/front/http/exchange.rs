@@ -76,8 +76,8 @@ impl Forward {
                 let unsent = error.take_message().is_some();
                 let error = error.into_error();
                 let sent = !(unsent || is_unprocessed(&error) && self.source.can_replay());
-                Err(match self.source.too_large() {
-                    Some(limit) => Fault::TooLarge(limit),
+                Err(match self.source.excess() {
+                    Some(excess) => Fault::Excess(excess),
                     None if self.source.is_broken() => Fault::Client,
                     None if error.is_parse() => Fault::Garbled(error.to_string()),
                     None => Fault::Broken { sent, error },

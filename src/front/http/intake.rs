@@ -6,7 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::{
+    StatusCode,
+    body::{Body, Frame, Incoming, SizeHint},
+};
 
 use crate::front::{Limits, stall::Pace};
 
@@ -16,7 +19,7 @@ pub(super) struct Intake {
     /// Bytes that may still come.
     left: u64,
     limit: Option<u64>,
-    /// Where nobody else watches how fast it comes.
+    /// `None` where it may rest for as long as it likes.
     pace: Option<Pace>,
 }
 
@@ -25,16 +28,32 @@ pub(super) struct Intake {
 pub(super) enum IntakeError {
     #[error("the client broke off: {0}")]
     Client(#[from] hyper::Error),
+    #[error(transparent)]
+    Excess(#[from] Excess),
+}
+
+/// What a client may not do with the body of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Excess {
     #[error("the body is longer than {0} bytes")]
     TooLarge(u64),
-    #[error("the client sends its request too slowly")]
+    #[error("the body comes too slowly")]
     TooSlow,
 }
 
+impl Excess {
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
+}
+
 impl Intake {
-    /// `paced`: nobody else sees to it that it comes fast enough.
-    pub(super) fn new(body: Incoming, limits: &Limits, paced: bool) -> Self {
-        let pace = (paced && !body.is_end_stream()).then(|| Pace::new(limits.body_grace, limits.body_rate));
+    /// `may_rest`: nothing may come of it for long.
+    pub(super) fn new(body: Incoming, limits: &Limits, may_rest: bool) -> Self {
+        let pace = (!may_rest && !body.is_end_stream()).then(|| Pace::new(limits.body_grace, limits.body_rate));
         Self { body, left: limits.body_bytes.unwrap_or(u64::MAX), limit: limits.body_bytes, pace }
     }
 }
@@ -49,7 +68,7 @@ impl Body for Intake {
             Poll::Ready(polled) => polled,
             Poll::Pending => {
                 return match this.pace.as_mut().map(|pace| pace.poll(cx)) {
-                    Some(Poll::Ready(())) => Poll::Ready(Some(Err(IntakeError::TooSlow))),
+                    Some(Poll::Ready(())) => Poll::Ready(Some(Err(Excess::TooSlow.into()))),
                     _ => Poll::Pending,
                 };
             }
@@ -62,7 +81,7 @@ impl Body for Intake {
             pace.moved(bytes);
         }
         match (this.left.checked_sub(bytes as u64), this.limit) {
-            (None, Some(limit)) => Poll::Ready(Some(Err(IntakeError::TooLarge(limit)))),
+            (None, Some(limit)) => Poll::Ready(Some(Err(Excess::TooLarge(limit).into()))),
             (left, _) => {
                 this.left = left.unwrap_or(u64::MAX);
                 Poll::Ready(polled.map(|frame| frame.map_err(IntakeError::Client)))

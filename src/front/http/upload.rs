@@ -18,7 +18,7 @@ use hyper::{
     body::{Body, Frame, SizeHint},
 };
 
-use super::intake::{Intake, IntakeError};
+use super::intake::{Excess, Intake, IntakeError};
 use crate::front::handle::Shared;
 
 /// A client's body, which outlives the attempts to send it.
@@ -52,10 +52,10 @@ struct State {
     bytes: u64,
     /// The attempt that may take more; those before it are dead.
     attempt: u64,
-    /// The client broke off, or sends more than it may.
+    /// The client broke off, or does what it may not.
     broken: bool,
-    /// More than so many bytes.
-    too_large: Option<u64>,
+    /// How it does.
+    excess: Option<Excess>,
 }
 
 impl Source {
@@ -77,7 +77,7 @@ impl Source {
             bytes: 0,
             attempt: 0,
             broken: false,
-            too_large: None,
+            excess: None,
         };
         Self { state: Arc::new(Mutex::new(state)), length, is_empty }
     }
@@ -128,9 +128,9 @@ impl Source {
         self.state().broken
     }
 
-    /// The client sends more than these bytes, which are all that it may.
-    pub(super) fn too_large(&self) -> Option<u64> {
-        self.state().too_large
+    /// What the client did that it may not.
+    pub(super) fn excess(&self) -> Option<Excess> {
+        self.state().excess
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -211,8 +211,8 @@ impl State {
                 }
                 Some(Err(error)) => {
                     self.broken = true;
-                    if let IntakeError::TooLarge(limit) = error {
-                        self.too_large = Some(limit);
+                    if let IntakeError::Excess(excess) = error {
+                        self.excess = Some(excess);
                     }
                     return Poll::Ready(Some(Err(error)));
                 }

@@ -171,6 +171,27 @@ async fn a_slow_body_over_http_2_ends_its_stream_alone() {
 }
 
 #[tokio::test]
+async fn a_body_that_does_not_come_is_answered_and_a_connection_at_rest_is_not() {
+    let lab = Lab::with([named("a").await], |config| config.limits.body_grace = Duration::from_millis(50));
+    let mut client = lab.connect().await;
+    let request = |length| format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\nx");
+    client.write_all(request(1).as_bytes()).await.unwrap();
+    read_until(&mut client, "\r\n\r\na").await;
+    assert!(
+        tokio::time::timeout(Duration::from_millis(200), client.read_u8()).await.is_err(),
+        "at rest nothing is late"
+    );
+    let taking = http_backend(|request: Request<Incoming>| async move {
+        let _ = request.into_body().collect().await;
+        text("taken")
+    });
+    let lab = Lab::with([taking.await], |config| config.limits.body_grace = Duration::from_millis(50));
+    let response = lab.raw(request(2)).await;
+    assert_eq!((status(&response), field(&response, "connection")), (408, Some("close")), "{response}");
+    assert_eq!(lab.endpoint(1).failures_total, 0, "no worker is to blame");
+}
+
+#[tokio::test]
 async fn who_waits_for_100_hears_it_when_a_worker_is_there_or_the_final_answer_at_once() {
     let waiting = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
     // Without a worker nobody takes the body.
