@@ -76,10 +76,10 @@ impl Front {
             dial,
             pool: Pool::default(),
             journal: Journal::default(),
+            reconciled: Notify::new(),
             budget: Budget::default(),
             replay: Replay::default(),
             ticked: AtomicU64::new(0),
-            reconciled: Notify::new(),
             origin: Instant::now(),
             requests_total: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
@@ -178,12 +178,12 @@ pub(super) struct Shared {
     pub(super) dial: Arc<dyn Dial>,
     pub(super) pool: Pool,
     pub(super) journal: Journal,
+    /// Tells that the table may have changed.
+    pub(super) reconciled: Notify,
     budget: Budget,
     pub(super) replay: Replay,
     /// When the balancer's time last passed, in milliseconds since `origin`.
     ticked: AtomicU64,
-    /// Tells that the table may have changed.
-    pub(super) reconciled: Notify,
     pub(super) origin: Instant,
     requests_total: AtomicU64,
     in_flight: AtomicUsize,

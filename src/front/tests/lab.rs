@@ -170,8 +170,7 @@ impl Lab {
     fn build(workers: impl IntoIterator<Item = Worker>, change: impl FnOnce(&mut Config), pin: Option<Pin>) -> Self {
         let mut config = Config::new("web", ([127, 0, 0, 1], 0).into());
         change(&mut config);
-        let balance = balance::Config { pin, ..balance::Config::new("web") };
-        let balancer = Balancer::new(balance, rand::random());
+        let balancer = Balancer::new(balance::Config { pin, ..balance::Config::new("web") }, rand::random());
         let paths = Arc::new(Paths::default());
         let (front, listener) = Front::bind(config, Arc::clone(&paths) as Arc<dyn Dial>, balancer).unwrap();
         let running = tokio::spawn(listener.run());

@@ -77,8 +77,10 @@ async fn an_inference_is_sent_again_and_another_post_is_not() {
         let mut statuses = [status(&post(&lab, path, "{}").await), status(&post(&lab, path, "{}").await)];
         statuses.sort_unstable();
         assert_eq!(statuses, if is_inference { [200, 200] } else { [200, 502] }, "{path}");
-        assert_eq!(requests.load(Ordering::Relaxed), 1, "{path}");
-        assert_eq!(lab.front.counters().retries_total, u64::from(is_inference), "{path}");
+        // Where the first was repeated both workers have had one, and the second goes to either.
+        let failed = requests.load(Ordering::Relaxed);
+        assert!(failed == 1 || is_inference && failed == 2, "{path}: {failed}");
+        assert_eq!(lab.front.counters().retries_total, if is_inference { failed as u64 } else { 0 }, "{path}");
     }
     let lab = Lab::with(vec![dies(&Arc::default(), 2); 2], |config| config.inspect = false);
     assert_eq!(status(&post(&lab, CHAT, "{}").await), 502);
