@@ -137,8 +137,11 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Fields as literals that are not remembered (RFC 7541 §6.2.2), whatever is in them.
-fn fields(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
+/// A name and its value, whatever is in them.
+type Field<'a> = (&'a [u8], &'a [u8]);
+
+/// Fields as literals that are not remembered (RFC 7541 §6.2.2).
+fn fields(fields: &[Field<'_>]) -> Vec<u8> {
     let literal = |text: &[u8]| [&[text.len() as u8], text].concat();
     fields.iter().flat_map(|(name, value)| [vec![0], literal(name), literal(value)].concat()).collect()
 }
@@ -173,7 +176,7 @@ const GONE: u8 = 255;
 #[tokio::test]
 async fn what_would_be_two_requests_of_http_1_is_none() {
     let smuggled = b"x\r\nTransfer-Encoding: chunked\r\n\r\nGET /poison HTTP/1.1\r\nHost: a\r\n\r\n";
-    let cases: [(&str, &[(&[u8], &[u8])], &[u8]); 16] = [
+    let cases: [(&str, &[Field<'_>], &[u8]); 16] = [
         ("line ends in a value", &[(b"x", smuggled)], b""),
         ("a line feed in a value", &[(b"x", b"a\nb: c")], b""),
         ("a nul in a value", &[(b"x", b"a\0b")], b""),
@@ -191,7 +194,7 @@ async fn what_would_be_two_requests_of_http_1_is_none() {
         ("another host", &[(b"host", b"b")], b""),
         ("an unknown pseudo-field", &[(b":x", b"a")], b""),
     ];
-    let pseudo: [(&[u8], &[u8]); 4] =
+    let pseudo: [Field<'_>; 4] =
         [(b":method", b"POST"), (b":scheme", b"http"), (b":authority", b"a"), (b":path", b"/")];
     let targets: [(&str, &[u8]); 6] = [
         ("a space", b"/ HTTP/1.1"),
