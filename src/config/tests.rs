@@ -300,6 +300,33 @@ fn piece() -> impl Strategy<Value = &'static str> {
 }
 
 #[test]
+fn limits_and_hops_are_taken_over_and_the_rest_is_usual() {
+    let text = "fronts: [{proxy_protocol: true, trust_forwarded: [10.0.0.0/8], \
+                limits: {body_bytes: 7, head_timeout: 1s, body_rate: 0, streams: 5}}]";
+    let terms = FrontSettings {
+        limits: LimitSettings { body_bytes: Some(0), ..LimitSettings::default() },
+        ..FrontSettings::default()
+    };
+    let front = parse(text).resolve().unwrap().fronts.remove(0).front;
+    assert!(front.proxy_protocol && front.trust_forwarded[0].contains([10, 1, 2, 3].into()));
+    let usual = crate::front::Limits::default();
+    let expected = crate::front::Limits {
+        body_bytes: Some(7),
+        head_timeout: Duration::from_secs(1),
+        body_rate: 0,
+        streams: 5,
+        ..usual
+    };
+    assert_eq!(front.limits, expected);
+    let front = parse(text).with_front_terms(&terms).resolve().unwrap().fronts.remove(0).front;
+    assert_eq!(front.limits.body_bytes, None, "0 on the command line goes before the file");
+    assert_eq!(parse("fronts: [{}]").resolve().unwrap().fronts[0].front.limits, usual);
+
+    let export = |text| parse(text).resolve().unwrap().exports.remove(0);
+    assert_ne!(export("exports: [{target: 80, send_proxy: v2}]"), export("exports: [{target: 80}]"));
+}
+
+#[test]
 fn the_documented_example_is_one() {
     let page = include_str!("../../docs/config.md");
     let example = page.split_once("```yaml\n").and_then(|(_, rest)| rest.split_once("```")).map(|(example, _)| example);

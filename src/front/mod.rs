@@ -7,8 +7,8 @@
 //! repeated beyond that is bounded by a budget ([`budget`]), and what became of it all is taken down ([`journal`]).
 //!
 //! ```text
-//! Listener ── permit ─▶ detect ─┬─▶ tcp    pick ▸ dial ▸ splice
-//!                               └─▶ http   per request: inspect ▸ pick ▸ pooled tunnel or dial ▸ exchange ▸ stream the body back
+//! Listener ── permit ─▶ PROXY header ▸ TLS ▸ detect ─┬─▶ tcp    pick ▸ dial ▸ splice
+//!                                                    └─▶ http   per request: inspect ▸ pick ▸ pooled tunnel or dial ▸ exchange ▸ stream the body back
 //! ```
 //!
 //! **Invariants.** A request is charged to one worker at a time and stays charged until its response has ended. A retry
@@ -16,8 +16,8 @@
 //! the client gets a reset, never a short but well-formed message.
 //!
 //! **Absent on purpose.** No knowledge of what carries a tunnel ([`Dial`](crate::tunnel::Dial)) and none of how to choose
-//! ([`balance`](crate::balance)); no bodies buffered (but for what of a repeatable request is kept
-//! until its response begins, [`Config::replay_limit`]).
+//! ([`balance`](crate::balance)); no authentication of clients; no bodies buffered (but for what of a repeatable request is
+//! kept until its response begins, [`Config::replay_limit`]).
 
 mod budget;
 mod client;

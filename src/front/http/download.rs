@@ -143,7 +143,10 @@ impl Body for Download {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                this.fail(Some(Outcome::Failed), "cut off by the worker".to_owned());
+                match this.held.as_ref().is_some_and(|held| held.source.is_broken()) {
+                    true => this.fail(None, "the client broke off its request".to_owned()),
+                    false => this.fail(Some(Outcome::Failed), "cut off by the worker".to_owned()),
+                }
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {

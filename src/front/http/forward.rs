@@ -19,6 +19,7 @@ use super::{
     form::is_grpc,
     headers::{self, X_REQUEST_ID},
     inspect::{Inspected, is_plain},
+    intake::Intake,
     lane::Lane,
     server::Session,
     upgrade::{Bridge, agreed},
@@ -99,6 +100,8 @@ impl Forward {
         let protocol = headers::wanted_upgrade(request.headers()).filter(|_| request.version() == Version::HTTP_11);
         let speaks = is_grpc(&request).then_some(Protocol::Http2);
         let upgrade = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
+        // Calls of gRPC may be streams in which nothing is said for long.
+        let may_rest = speaks.is_some();
         let (mut parts, body) = request.into_parts();
         let config = &session.shared.config;
         let client = session.client_of(&parts.headers);
@@ -112,7 +115,7 @@ impl Forward {
         let infers = call.is_some_and(|call| call.does == Does::Infer);
         let repeatable = parts.method.is_idempotent() || infers;
         Self {
-            source: Source::new(&session.shared, body, repeatable),
+            source: Source::new(&session.shared, Intake::new(body, &config.limits, may_rest), repeatable),
             target: origin_form(&parts.uri),
             method: parts.method,
             headers: parts.headers,
@@ -209,6 +212,8 @@ impl Forward {
             };
             match fault {
                 Fault::Client => return Err(Lost::Client),
+                // Dropped with the flight, whose worker is not to blame.
+                fault @ Fault::Excess(_) => return Err(Lost::Answer(fault.answer(service))),
                 fault if self.may_repeat(&fault) && (fault.is_harmless() || shared.may_retry()) => {
                     search.give_up(shared, flight, fault.outcome(), fault);
                 }
@@ -230,7 +235,7 @@ impl Forward {
         match fault {
             Fault::Missed(_) | Fault::Broken { sent: false, .. } => true,
             Fault::Broken { sent: true, .. } | Fault::Silent(_) => self.repeatable && self.source.can_replay(),
-            Fault::Garbled(_) | Fault::Client => false,
+            Fault::Garbled(_) | Fault::Excess(_) | Fault::Client => false,
         }
     }
 
