@@ -6,7 +6,7 @@ mod failover;
 mod http;
 mod http2;
 mod journal;
-mod lab;
+pub(super) mod lab;
 mod queue;
 mod reports;
 mod retries;
