@@ -6,6 +6,7 @@ use std::{
     io,
     pin::Pin,
     sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
     sync::Semaphore,
 };
@@ -119,7 +120,7 @@ impl Exchange {
             Place::Tcp(authority) => {
                 let stream = TcpStream::connect(authority).await?;
                 stream.set_nodelay(true)?;
-                shake_hands(stream).await
+                shake_hands(Prompt(stream)).await
             }
             Place::Unix(path) => shake_hands(UnixStream::connect(path).await?).await,
         }
@@ -135,6 +136,47 @@ async fn shake_hands(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'stati
     let handshake = http1::Builder::new().max_buf_size(HEAD_MAX).handshake(TokioIo::new(stream)).await;
     let (sender, connection) = handshake.map_err(Fault::Broken)?;
     Ok(Lane { sender, connection: Box::pin(connection) })
+}
+
+/// A connection that acknowledges at once what it reads. A scorer that writes head and body apart, as simple HTTP servers do,
+/// has the body held back by its kernel until then (Nagle's algorithm, RFC 1122 §4.2.3.4), and a delayed acknowledgement
+/// would cost most of the deadline.
+struct Prompt(TcpStream);
+
+impl AsyncRead for Prompt {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = ready!(Pin::new(&mut self.0).poll_read(cx, buf));
+        // It holds for what was read until now, so it is asked for each time. Without it answers are later, no more.
+        #[cfg(target_os = "linux")]
+        let _ = socket2::SockRef::from(&self.0).set_tcp_quickack(true);
+        Poll::Ready(read)
+    }
+}
+
+impl AsyncWrite for Prompt {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
 }
 
 async fn answer(sender: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> Result<Bytes, Fault> {
