@@ -132,7 +132,7 @@ impl Table {
         contenders.sort_by(Contender::order);
         let node = contenders.first()?.node;
         let candidates = contenders.iter().take(CANDIDATES_MAX).map(|c| c.candidate(Some(c.score))).collect();
-        let choice = Choice { candidates, waited: Duration::ZERO, because: "another scorer's first" };
+        let choice = Choice { candidates, waited: Duration::ZERO, because: "the scorer's first" };
         self.charge(now, node, ask, choice)
     }
 

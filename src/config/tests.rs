@@ -202,11 +202,28 @@ fn terms_hold_for_each_and_keep_the_rest() {
     let settings =
         parse("exports: [{name: a, target: 80, weight: 7}, {name: b, target: 81}]\nfronts: [{listen: 82, retries: 1}]");
     let exports = ExportSettings { max_connections: Some(4), ..ExportSettings::default() };
-    let fronts = FrontSettings { policy: Some(Policy::Random), ..FrontSettings::default() };
+    let fronts = FrontSettings { policy: Some(Policy::Random.into()), ..FrontSettings::default() };
     let config = settings.with_export_terms(&exports).with_front_terms(&fronts).resolve().unwrap();
     let said: Vec<_> = config.exports.iter().map(|e| (e.service.as_str(), e.max_connections, e.weight)).collect();
     assert_eq!(said, [("a", 4, 7), ("b", 4, 100)]);
     assert_eq!((config.fronts[0].policy, config.fronts[0].front.retries), (Policy::Random, 1));
+}
+
+#[test]
+fn a_scorer_of_ones_own_has_a_deadline() {
+    let front = |text: &str| resolve(&format!("fronts: [{{policy: 'external:http://a:1/s'{text}}}]"));
+    for (text, deadline) in [("", 50), (", policy_deadline: 200ms", 200)] {
+        let config = front(text).unwrap();
+        let scorer = config.fronts[0].front.scorer.clone().unwrap();
+        assert_eq!(
+            (scorer.url.to_string().as_str(), scorer.deadline),
+            ("http://a:1/s", Duration::from_millis(deadline))
+        );
+        assert_eq!(config.fronts[0].policy, Policy::LeastUsed);
+    }
+    for text in [", policy_deadline: 0", ", policy_deadline: 11s"] {
+        assert!(front(text).unwrap_err().contains("the policy's deadline is more than zero, and 10s at most"));
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ use super::{
     inference::Tokens,
     journal::{Entry, Journal},
     replay::Replay,
+    scorer::Scorer,
     tls::Tls,
 };
 use crate::{
@@ -74,12 +75,14 @@ impl Front {
         let tls = config.tls.as_ref().map(|certificate| Tls::load(certificate, config.mode).map(Arc::new)).transpose();
         let tls = tls.map_err(|source| Error::Certificate { service: config.service.clone(), source })?;
         let (tcp, address) = Listener::bind(&config)?;
+        let scorer = config.scorer.clone().map(Scorer::new);
         let shared = Arc::new(Shared {
             config,
             address,
             tls,
             crowd: Arc::default(),
             balancer,
+            scorer,
             dial,
             pool: Pool::default(),
             journal: Journal::default(),
@@ -156,6 +159,11 @@ impl Front {
         self.shared.replay.is_whole()
     }
 
+    /// Why its scorer is not asked now, if there is one and it fails.
+    pub fn scorer_trouble(&self) -> Option<String> {
+        self.shared.scorer.as_ref().and_then(Scorer::trouble)
+    }
+
     /// Returns once some worker is connected and takes new work.
     pub async fn available(&self) {
         // It can't fail: the sender lives as long as the balancer, which we hold.
@@ -192,6 +200,8 @@ pub(super) struct Shared {
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) crowd: Arc<Crowd>,
     pub(super) balancer: Balancer,
+    /// Of the policy `external:URL`.
+    pub(super) scorer: Option<Scorer>,
     pub(super) dial: Arc<dyn Dial>,
     pub(super) pool: Pool,
     pub(super) journal: Journal,

@@ -80,7 +80,19 @@ fn flags_and_values_that_make_no_sense() {
         (&["swerve"][..], "unrecognized subcommand 'swerve'"),
         (&["serve", "--polcy", "random"], "unexpected argument '--polcy' found; a similar argument exists: '--policy'"),
         (&["serve", "--policy", "fastest"], "\"fastest\" is not a policy; choose least-used, random,"),
-        (&["serve", "--policy", "p2C"], "choose least-used, random, round-robin, p2c, peak-ewma, prequal or sticky"),
+        (
+            &["serve", "--policy", "p2C"],
+            "choose least-used, random, round-robin, p2c, peak-ewma, prequal, sticky or external:URL",
+        ),
+        (
+            &["serve", "--policy", "external:https://a/"],
+            "\"https://a/\" is not a scorer: TLS to a scorer is not supported",
+        ),
+        (&["serve", "--policy", "external:ftp://a/"], "expected http://HOST:PORT/PATH or unix:PATH"),
+        (
+            &["serve", "--policy", "external:unix:/s", "--policy-deadline", "1m"],
+            "the policy's deadline is more than zero",
+        ),
         (&["serve", "--mode", "udp"], "\"udp\" is not a mode"),
         (&["serve", "--worker", "No Name"], "is neither a node id"),
         (&["serve", "llm@example.org:80"], "is not a listener like 127.0.0.1:8080"),

@@ -7,7 +7,7 @@ mod failover;
 mod http;
 mod http2;
 mod journal;
-mod lab;
+pub(super) mod lab;
 mod limits;
 mod models;
 mod queue;
