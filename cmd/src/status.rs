@@ -130,6 +130,9 @@ mod tests {
             in_flight: 1,
             queued: 2,
             retries_total: 0,
+            tokens_read_total: 0,
+            tokens_made_total: 0,
+            tokens_estimated_total: 0,
         };
         Status {
             version: "0.1.0".into(),
