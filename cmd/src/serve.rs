@@ -37,7 +37,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "NODE", env = "P2P_FED_WORKER", help_heading = "Services")]
     worker: Option<Pin>,
 
-    /// What clients speak: http (a pick per request), tcp (a pick per connection), or auto [default: auto]
+    /// What clients speak: http (a pick per request), tcp (a pick per connection), udp (a pick per session), or auto [default: auto]
     #[arg(long, env = "P2P_FED_MODE", help_heading = "Services")]
     mode: Option<Mode>,
 
@@ -52,6 +52,10 @@ pub(crate) struct Serve {
     /// A connection in which nothing moved for so long is ended [default: 1h]
     #[arg(long, value_name = "TIME", env = "P2P_FED_IDLE_TIMEOUT", help_heading = "Services")]
     idle_timeout: Option<Span>,
+
+    /// A session of datagrams in which nothing moved for so long is ended [default: 60s]
+    #[arg(long, value_name = "TIME", env = "P2P_FED_UDP_IDLE_TIMEOUT", help_heading = "Services")]
+    udp_idle_timeout: Option<Span>,
 
     /// How long a worker may take to begin its answer [default: any time]
     #[arg(long, value_name = "TIME", env = "P2P_FED_FIRST_BYTE_TIMEOUT", help_heading = "Services")]
@@ -175,6 +179,7 @@ impl Serve {
             retries: self.retries,
             connect_timeout: self.connect_timeout,
             idle_timeout: self.idle_timeout,
+            udp_idle_timeout: self.udp_idle_timeout,
             first_byte_timeout: self.first_byte_timeout,
             request_timeout: self.request_timeout,
             queue_timeout: self.queue_timeout,

@@ -46,7 +46,7 @@ pub struct FrontSettings {
     /// `50ms`.
     #[serde(default, deserialize_with = "text::option")]
     pub policy_deadline: Option<Span>,
-    /// What clients speak: `http` (a pick per request), `tcp` (a pick per connection), or `auto` (told by the first bytes).
+    /// What clients speak: `http` (a pick per request), `tcp` (a pick per connection), `udp` (a pick per session of datagrams), or `auto` (told by the first bytes).
     /// Default `auto`.
     #[serde(default, deserialize_with = "text::option")]
     pub mode: Option<Mode>,
@@ -63,6 +63,9 @@ pub struct FrontSettings {
     /// A connection or exchange in which nothing moved for so long is ended; more than zero. Default `1h`.
     #[serde(default, deserialize_with = "text::option")]
     pub idle_timeout: Option<Span>,
+    /// A session of datagrams in which nothing moved for so long is ended; more than zero. Default `60s`.
+    #[serde(default, deserialize_with = "text::option")]
+    pub udp_idle_timeout: Option<Span>,
     /// How long a worker may take from the last byte of a request to the first of its response; more than zero. Default: as
     /// long as a connection may be idle.
     #[serde(default, deserialize_with = "text::option")]
@@ -126,6 +129,7 @@ impl FrontSettings {
             retries: self.retries.or(under.retries),
             connect_timeout: self.connect_timeout.or(under.connect_timeout),
             idle_timeout: self.idle_timeout.or(under.idle_timeout),
+            udp_idle_timeout: self.udp_idle_timeout.or(under.udp_idle_timeout),
             first_byte_timeout: self.first_byte_timeout.or(under.first_byte_timeout),
             request_timeout: self.request_timeout.or(under.request_timeout),
             queue_timeout: self.queue_timeout.or(under.queue_timeout),
@@ -165,6 +169,7 @@ impl FrontSettings {
             retries: self.retries.unwrap_or(usual.retries),
             connect_timeout: self.connect_timeout.map_or(usual.connect_timeout, |span| span.0),
             idle_timeout: self.idle_timeout.map_or(usual.idle_timeout, |span| span.0),
+            udp_idle_timeout: self.udp_idle_timeout.map_or(usual.udp_idle_timeout, |span| span.0),
             first_byte_timeout: self.first_byte_timeout.map(|span| span.0).or(usual.first_byte_timeout),
             request_timeout: self.request_timeout.map(|span| span.0).or(usual.request_timeout),
             queue_timeout: self.queue_timeout.map_or(usual.queue_timeout, |span| span.0),
@@ -204,6 +209,11 @@ fn broken_rule(front: &front::Config) -> Option<&'static str> {
         (front.retries <= MAX_RETRIES, "retries are 0 to 100"),
         (!front.connect_timeout.is_zero(), "the connect timeout is more than zero"),
         (!front.idle_timeout.is_zero(), "the idle timeout is more than zero"),
+        (!front.udp_idle_timeout.is_zero(), "the idle timeout of datagrams is more than zero"),
+        (
+            front.mode != Mode::Udp || front.tls.is_none() && !front.proxy_protocol,
+            "TLS and the PROXY protocol are for connections, and not for mode udp",
+        ),
         (front.first_byte_timeout.is_none_or(is_some_time), "the first byte timeout is more than zero"),
         (front.request_timeout.is_none_or(is_some_time), "the request timeout is more than zero"),
         (front.hedge_after.is_none_or(is_some_time), "the time to a hedge is more than zero"),

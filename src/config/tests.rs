@@ -126,7 +126,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ("exports:\n  - target: 80\n    allow: [gpu1]\n", (3, 13), "is not a node id"),
         ("fronts:\n  - policy: fastest\n", (2, 13), "\"fastest\" is not a policy; choose least-used, random,"),
         ("fronts:\n  - listen: example.org:80\n", (2, 13), "is not a listener like 127.0.0.1:8080"),
-        ("fronts:\n  - mode: udp\n", (2, 11), "\"udp\" is not a mode"),
+        ("fronts:\n  - mode: sctp\n", (2, 11), "\"sctp\" is not a mode"),
         ("fronts:\n  - max_connections: 0\n", (2, 22), "nonzero"),
         ("fronts:\n  - sticky: user\n", (2, 13), "choose client, header:NAME or cookie:NAME"),
         ("fronts:\n  - explain_header: yes\n", (2, 21), "choose on-request, always or off"),

@@ -25,6 +25,9 @@ pub struct Config {
     /// for many minutes before its first token and a database connection may rest over lunch, while TCP keep-alive finds
     /// clients that are gone within two minutes and the connection to the worker finds dead workers in seconds.
     pub idle_timeout: Duration,
+    /// How long nothing may move in a session of datagrams. Default 60 s: what has questions and answers is done long
+    /// before, and what lives longer keeps itself alive more often, as NATs forget as soon.
+    pub udp_idle_timeout: Duration,
     /// How long a worker may take from the last byte of a request to the first of its response. A request that may be sent
     /// again then goes to another one. Default none, so that the idle time holds: only who knows the models knows how long
     /// one thinks, and what is cut here was hours of work at worst.
@@ -87,6 +90,7 @@ impl Config {
             retries: 3,
             connect_timeout: Duration::from_secs(2),
             idle_timeout: Duration::from_secs(3600),
+            udp_idle_timeout: Duration::from_secs(60),
             first_byte_timeout: None,
             request_timeout: None,
             queue_timeout: Duration::from_secs(60),
@@ -117,11 +121,13 @@ pub enum Mode {
     Http,
     /// Opaque bytes: one pick per connection.
     Tcp,
+    /// Datagrams: one pick per client address and session. It listens for nothing else.
+    Udp,
 }
 
 /// The text names no mode.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a mode; choose auto, http or tcp")]
+#[error("{0:?} is not a mode; choose auto, http, tcp or udp")]
 pub struct ParseModeError(String);
 
 impl FromStr for Mode {
@@ -132,6 +138,7 @@ impl FromStr for Mode {
             "auto" => Ok(Self::Auto),
             "http" => Ok(Self::Http),
             "tcp" => Ok(Self::Tcp),
+            "udp" => Ok(Self::Udp),
             _ => Err(ParseModeError(text.chars().take(64).collect())),
         }
     }
@@ -143,6 +150,7 @@ impl fmt::Display for Mode {
             Self::Auto => "auto",
             Self::Http => "http",
             Self::Tcp => "tcp",
+            Self::Udp => "udp",
         })
     }
 }
@@ -153,9 +161,9 @@ mod tests {
 
     #[test]
     fn modes_print_as_they_parse() {
-        for mode in [Mode::Auto, Mode::Http, Mode::Tcp] {
+        for mode in [Mode::Auto, Mode::Http, Mode::Tcp, Mode::Udp] {
             assert_eq!(mode.to_string().parse(), Ok(mode));
         }
-        assert!("udp".parse::<Mode>().is_err());
+        assert!("sctp".parse::<Mode>().is_err());
     }
 }

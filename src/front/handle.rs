@@ -74,7 +74,7 @@ impl Front {
     pub fn bind(config: Config, dial: Arc<dyn Dial>, balancer: Balancer) -> Result<(Self, Listener), Error> {
         let tls = config.tls.as_ref().map(|certificate| Tls::load(certificate, config.mode).map(Arc::new)).transpose();
         let tls = tls.map_err(|source| Error::Certificate { service: config.service.clone(), source })?;
-        let (tcp, address) = Listener::bind(&config)?;
+        let (door, address) = Listener::bind(&config)?;
         let scorer = config.scorer.clone().map(Scorer::new);
         let shared = Arc::new(Shared {
             config,
@@ -98,7 +98,7 @@ impl Front {
             ended: watch::Sender::new(None),
             cut: CancellationToken::new(),
         });
-        Ok((Self { shared: Arc::clone(&shared) }, Listener::new(tcp, shared)))
+        Ok((Self { shared: Arc::clone(&shared) }, Listener::new(door, shared)))
     }
 
     /// The service that it balances.

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::{JoinError, JoinSet},
     time::{MissedTickBehavior, interval, sleep, sleep_until, timeout},
@@ -20,6 +20,7 @@ use super::{
     socket::Socket,
     tcp,
     tls::{Accepted, Agreed, CertificateError},
+    udp,
 };
 use crate::proxy_protocol;
 
@@ -36,10 +37,10 @@ const PROXY_LIMIT: Duration = Duration::from_secs(3);
 
 /// First and longest pause after a failed accept. Usually the process is out of file descriptors, which a moment mends and
 /// a busy loop does not.
-const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+pub(super) const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 /// How often idle tunnels are looked through; they live six times as long.
-const SWEEP: Duration = Duration::from_secs(5);
+pub(super) const SWEEP: Duration = Duration::from_secs(5);
 
 /// How long connections may take to notice that they are cut off. They do nothing but drop what they hold.
 const CUT: Duration = Duration::from_secs(1);
@@ -95,13 +96,25 @@ pub enum End {
 /// A bound listener whose clients are served by [`Listener::run`].
 pub struct Listener {
     /// Closed when a drain begins.
-    tcp: Option<TcpListener>,
+    door: Option<Door>,
     shared: Arc<Shared>,
 }
 
+/// Where clients come in.
+pub(super) enum Door {
+    Tcp(TcpListener),
+    Udp(Arc<UdpSocket>),
+}
+
 impl Listener {
-    pub(super) fn bind(config: &Config) -> Result<(TcpListener, SocketAddr), Error> {
+    pub(super) fn bind(config: &Config) -> Result<(Door, SocketAddr), Error> {
         let bind = || {
+            if config.mode == Mode::Udp {
+                let socket = std::net::UdpSocket::bind(config.listen)?;
+                socket.set_nonblocking(true)?;
+                let address = socket.local_addr()?;
+                return Ok((Door::Udp(Arc::new(UdpSocket::from_std(socket)?)), address));
+            }
             let socket = if config.listen.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             // A restart must not wait for connections of the last run to time out. (It steals no port on Unix.)
             socket.set_reuseaddr(true)?;
@@ -109,7 +122,7 @@ impl Listener {
             socket.bind(config.listen)?;
             let tcp = socket.listen(BACKLOG)?;
             let address = tcp.local_addr()?;
-            Ok((tcp, address))
+            Ok((Door::Tcp(tcp), address))
         };
         bind().map_err(|source: io::Error| {
             let (address, service) = (config.listen, config.service.clone());
@@ -120,8 +133,8 @@ impl Listener {
         })
     }
 
-    pub(super) fn new(tcp: TcpListener, shared: Arc<Shared>) -> Self {
-        Self { tcp: Some(tcp), shared }
+    pub(super) fn new(door: Door, shared: Arc<Shared>) -> Self {
+        Self { door: Some(door), shared }
     }
 
     /// Serves clients until [`Front::drain`](super::Front::drain), then ends as told there. Dropping the future cuts off
@@ -131,11 +144,13 @@ impl Listener {
         let mut clients = JoinSet::new();
         let mut reports = JoinSet::new();
         reports.spawn(reports::follow(Arc::clone(&shared)));
-        if let Some(tcp) = &self.tcp {
-            accept(&shared, tcp, &mut clients).await;
+        match &self.door {
+            Some(Door::Tcp(tcp)) => accept(&shared, tcp, &mut clients).await,
+            Some(Door::Udp(socket)) => udp::receive(&shared, socket, &mut clients).await,
+            None => {}
         }
         // Closed first, so that new clients are refused rather than kept waiting.
-        self.tcp = None;
+        self.door = None;
         let end = finish(&shared, &mut clients).await;
         shared.pool.close().await;
         reports.abort_all();
@@ -314,7 +329,7 @@ async fn meet(shared: &Shared, mut tcp: TcpStream, mut address: SocketAddr) -> i
     };
     let mode = if agreed.is_some() { Mode::Http } else { shared.config.mode };
     let speech = match mode {
-        Mode::Tcp => Speech::Opaque,
+        Mode::Tcp | Mode::Udp => Speech::Opaque,
         Mode::Http | Mode::Auto => {
             let (speech, ahead) = if mode == Mode::Http {
                 // As browsers do that connect ahead of need.
@@ -350,7 +365,8 @@ mod tests {
 
     #[tokio::test]
     async fn clients_inherit_what_was_set_on_the_listener() {
-        let (listener, address) = Listener::bind(&Config::new("web", ([127, 0, 0, 1], 0).into())).unwrap();
+        let (door, address) = Listener::bind(&Config::new("web", ([127, 0, 0, 1], 0).into())).unwrap();
+        let Door::Tcp(listener) = door else { unreachable!("it takes connections") };
         let _client = TcpStream::connect(address).await.unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
         assert!(accepted.nodelay().unwrap());

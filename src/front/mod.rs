@@ -44,6 +44,7 @@ mod tcp;
 mod tests;
 mod tls;
 mod trust;
+mod udp;
 
 pub use config::{Certificate, Config, Mode, ParseModeError};
 pub use disclosure::{Disclosure, ParseDisclosureError};

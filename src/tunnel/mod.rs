@@ -18,6 +18,7 @@
 //! It does not choose workers, count them, or know what carries the bytes: that is `balance`, `front` and whoever
 //! implements [`Dial`].
 
+mod datagrams;
 mod dial;
 mod early;
 mod flow;
@@ -33,6 +34,7 @@ mod stream;
 mod verdict;
 mod watch;
 
+pub use datagrams::{Datagrams, MAX_DATAGRAM, Packets};
 pub use dial::{Dial, DialError, Tunnel};
 pub use early::{Early, MAX_EARLY};
 pub use frame::{Carrier, MAX_FRAME, ReportSink};

@@ -14,10 +14,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Target, target::Place};
+use super::{Target, target::Place, udp};
 use crate::{
+    ledger::Protocol,
     proxy_protocol::{Header, Version},
-    tunnel::abort,
+    tunnel::{Datagrams, abort},
 };
 
 /// Addresses of one host name that are tried at most. More than both families of a few interfaces are not a backend.
@@ -28,6 +29,7 @@ const MAX_ADDRESSES: usize = 8;
 pub(super) enum Backend {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Udp(Datagrams<udp::Socket>),
 }
 
 /// Why a backend took no connection.
@@ -55,7 +57,10 @@ impl Backend {
         let deadline = Instant::now() + limit;
         let connected = match &target.place {
             Place::Unix(path) => within(deadline, UnixStream::connect(path)).await.map(Self::Unix),
-            Place::Tcp { host, port } => connect_any(host, *port, deadline).await.map(Self::Tcp),
+            Place::Host { host, port } if target.protocol() == Protocol::Udp => {
+                within(deadline, connect_udp(host, *port)).await.map(|socket| Self::Udp(Datagrams::new(socket)))
+            }
+            Place::Host { host, port } => connect_any(host, *port, deadline).await.map(Self::Tcp),
         };
         let connected = match (connected, target.send_proxy) {
             (Ok(mut backend), Some(version)) => {
@@ -77,6 +82,8 @@ impl Backend {
     async fn introduce(&mut self, version: Version, client: Option<SocketAddr>) -> io::Result<()> {
         let destination = match self {
             Self::Tcp(tcp) => tcp.peer_addr()?,
+            // What an export never asks of a backend that takes datagrams.
+            Self::Udp(_) => return Ok(()),
             Self::Unix(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
         };
         let header = Header { addresses: client.map(|client| (client, destination)) };
@@ -88,6 +95,7 @@ impl Backend {
         match self {
             Self::Tcp(tcp) => abort(tcp),
             Self::Unix(unix) => drop(unix),
+            Self::Udp(datagrams) => drop(datagrams),
         }
     }
 }
@@ -107,6 +115,12 @@ async fn connect_any(host: &str, port: u16, deadline: Instant) -> io::Result<Tcp
         }
     }
     Err(failure)
+}
+
+/// The first address: whether somebody listens there does not show before something is sent.
+async fn connect_udp(host: &str, port: u16) -> io::Result<udp::Socket> {
+    let nobody = || io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+    udp::Socket::connect(tokio::net::lookup_host((host, port)).await?.next().ok_or_else(nobody)?).await
 }
 
 async fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {
@@ -130,6 +144,7 @@ impl AsyncRead for Backend {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
+            Self::Udp(datagrams) => Pin::new(datagrams).poll_read(cx, buf),
         }
     }
 }
@@ -139,6 +154,7 @@ impl AsyncWrite for Backend {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, data),
             Self::Unix(unix) => Pin::new(unix).poll_write(cx, data),
+            Self::Udp(datagrams) => Pin::new(datagrams).poll_write(cx, data),
         }
     }
 
@@ -146,6 +162,7 @@ impl AsyncWrite for Backend {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Unix(unix) => Pin::new(unix).poll_flush(cx),
+            Self::Udp(datagrams) => Pin::new(datagrams).poll_flush(cx),
         }
     }
 
@@ -153,6 +170,7 @@ impl AsyncWrite for Backend {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+            Self::Udp(datagrams) => Pin::new(datagrams).poll_shutdown(cx),
         }
     }
 }

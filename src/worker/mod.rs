@@ -30,6 +30,7 @@ mod tally;
 mod target;
 #[cfg(test)]
 mod tests;
+mod udp;
 
 use std::{
     collections::BTreeMap,

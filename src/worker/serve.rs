@@ -18,7 +18,7 @@ use super::{
     tally::{Account, Subscription},
 };
 use crate::{
-    ledger::NodeId,
+    ledger::{NodeId, Protocol},
     tunnel::{
         Class, DialError, Header, Incoming, Line, MAX_FRAME, MessageError, Refusal, Transferred, Tunnel, open, refuse,
         splice_watched,
@@ -135,7 +135,9 @@ impl Shared {
     /// Everything that must hold before a byte of a client reaches a backend, ending with the connection to it.
     async fn grant(&self, header: &Header, from: NodeId) -> Result<(Arc<Offering>, Permit, Backend), Refusal> {
         let offering = self.offering(header)?;
+        let speaks = (header.class == Class::Udp) == (offering.export.target.protocol() == Protocol::Udp);
         let granted = match offering.admit(from) {
+            Ok(()) if !speaks => Err(Refusal::WrongProtocol),
             Ok(()) => offering.connect(header.client).await,
             Err(reason) => Err(reason),
         };

@@ -37,7 +37,7 @@ enum Scheme {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Place {
     /// A host name or address (IPv6 without brackets), resolved on each connect.
-    Tcp { host: String, port: u16 },
+    Host { host: String, port: u16 },
     /// A socket in the file system.
     Unix(PathBuf),
 }
@@ -60,10 +60,15 @@ impl Target {
         Self { send_proxy: Some(version), ..self }
     }
 
+    /// Whether the backend is told for whom a connection is.
+    pub(super) fn sends_proxy(&self) -> bool {
+        self.send_proxy.is_some()
+    }
+
     /// What an HTTP request to the backend calls its host.
     pub(super) fn authority(&self) -> String {
         match &self.place {
-            Place::Tcp { .. } => self.place.to_string(),
+            Place::Host { .. } => self.place.to_string(),
             Place::Unix(_) => "localhost".to_owned(),
         }
     }
@@ -72,8 +77,8 @@ impl Target {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Host { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -142,7 +147,7 @@ fn parse_socket_path(path: &str) -> Result<Place, &'static str> {
 fn parse_address(scheme: Option<Scheme>, address: &str) -> Result<Place, &'static str> {
     let only_digits = !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_digit());
     if scheme.is_none() && only_digits {
-        return Ok(Place::Tcp { host: "127.0.0.1".to_owned(), port: parse_port(address)? });
+        return Ok(Place::Host { host: "127.0.0.1".to_owned(), port: parse_port(address)? });
     }
     let (host, port) = address.rsplit_once(':').ok_or("expected HOST:PORT, PORT, or unix:PATH")?;
     let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -152,7 +157,7 @@ fn parse_address(scheme: Option<Scheme>, address: &str) -> Result<Place, &'stati
         None if is_host_name(host) => host,
         None => return Err("its host is neither a name nor an address"),
     };
-    Ok(Place::Tcp { host: host.to_owned(), port: parse_port(port)? })
+    Ok(Place::Host { host: host.to_owned(), port: parse_port(port)? })
 }
 
 fn parse_port(text: &str) -> Result<u16, &'static str> {

@@ -21,6 +21,7 @@ mod reports;
 mod restart;
 mod streams;
 mod tunnel;
+mod udp;
 mod windows;
 
 use std::{future::Future, time::Duration};
