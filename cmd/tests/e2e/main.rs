@@ -24,6 +24,9 @@ mod joining;
 mod large_bodies;
 mod load;
 mod machine;
+#[path = "../../examples/bench/model_server.rs"]
+mod model_server;
+mod models;
 mod network;
 mod nginx;
 mod node;
@@ -37,6 +40,7 @@ mod solitude;
 mod strangers;
 mod streaming;
 mod ten;
+mod three;
 mod watching;
 
 use std::{future::Future, time::Duration};
