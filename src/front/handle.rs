@@ -18,9 +18,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Config, End, Error, Listener,
+    budget::Budget,
     client::Client,
+    crowd::Crowd,
     http::Pool,
     journal::{Entry, Journal},
+    replay::Replay,
+    tls::Tls,
 };
 use crate::{
     balance::{Balancer, Connected, EndpointStatus, InFlight, Outcome},
@@ -37,6 +41,9 @@ pub struct Front {
     shared: Arc<Shared>,
 }
 
+/// The balancer's time passes so often while somebody waits for it.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
 /// What a front has done and is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
@@ -44,6 +51,10 @@ pub struct Counters {
     pub requests_total: u64,
     /// Those under way.
     pub in_flight: usize,
+    /// Requests that were sent again after a worker may have got them.
+    pub retries_total: u64,
+    /// Those that would have been, had there not been too many.
+    pub retries_refused_total: u64,
 }
 
 impl Front {
@@ -51,17 +62,24 @@ impl Front {
     /// runtime. The front is the balancer's only clock: nobody else may call it with a `now` of its own.
     ///
     /// # Errors
-    /// The address can't be bound. Nothing is left behind.
+    /// Its certificate can't be used, or the address can't be bound. Nothing is left behind.
     pub fn bind(config: Config, dial: Arc<dyn Dial>, balancer: Balancer) -> Result<(Self, Listener), Error> {
+        let tls = config.tls.as_ref().map(|certificate| Tls::load(certificate, config.mode).map(Arc::new)).transpose();
+        let tls = tls.map_err(|source| Error::Certificate { service: config.service.clone(), source })?;
         let (tcp, address) = Listener::bind(&config)?;
         let shared = Arc::new(Shared {
             config,
             address,
+            tls,
+            crowd: Arc::default(),
             balancer,
             dial,
             pool: Pool::default(),
             journal: Journal::default(),
             reconciled: Notify::new(),
+            budget: Budget::default(),
+            replay: Replay::default(),
+            ticked: AtomicU64::new(0),
             origin: Instant::now(),
             requests_total: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
@@ -111,6 +129,8 @@ impl Front {
         Counters {
             requests_total: self.shared.requests_total.load(Ordering::Relaxed),
             in_flight: self.shared.in_flight(),
+            retries_total: self.shared.budget.granted_total(),
+            retries_refused_total: self.shared.budget.refused_total(),
         }
     }
 
@@ -152,12 +172,18 @@ impl fmt::Debug for Front {
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) address: SocketAddr,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) crowd: Arc<Crowd>,
     pub(super) balancer: Balancer,
     pub(super) dial: Arc<dyn Dial>,
     pub(super) pool: Pool,
     pub(super) journal: Journal,
     /// Tells that the table may have changed.
     pub(super) reconciled: Notify,
+    budget: Budget,
+    pub(super) replay: Replay,
+    /// When the balancer's time last passed, in milliseconds since `origin`.
+    ticked: AtomicU64,
     pub(super) origin: Instant,
     requests_total: AtomicU64,
     in_flight: AtomicUsize,
@@ -177,6 +203,27 @@ impl Shared {
     /// Requests and connections under way.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether one more request may be sent again.
+    pub(super) fn may_retry(&self) -> bool {
+        self.budget.withdraw(self.now(), self.requests_total.load(Ordering::Relaxed), self.in_flight() as u64)
+    }
+
+    /// Lets go of what is idle for too long. Called every few seconds.
+    pub(super) fn sweep(&self) {
+        self.pool.sweep(self);
+        self.budget.pass(self.now(), self.requests_total.load(Ordering::Relaxed));
+    }
+
+    /// Lets the balancer's time pass. Everybody who waits calls it, and it does something for one of them.
+    pub(super) fn tick(&self) {
+        let now = self.now();
+        let (due, now_ms) = (self.ticked.load(Ordering::Relaxed) + TICK.as_millis() as u64, now.as_millis() as u64);
+        // A little early is in time, or the next one would come a whole tick later.
+        if now_ms + 1 >= due && self.ticked.fetch_max(now_ms, Ordering::Relaxed) < now_ms {
+            self.balancer.tick(now);
+        }
     }
 
     /// Returns once a drain has begun.

@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -12,10 +13,15 @@ use tokio::{
 use super::{
     Config, Mode,
     client::{self, Client},
-    detect::{Speech, detect},
+    crowd::{Crowd, Place},
+    detect::{Speech, detect, detect_http},
     handle::Shared,
-    http, reports, tcp,
+    http, reports,
+    socket::Socket,
+    tcp,
+    tls::{Accepted, Agreed, CertificateError},
 };
+use crate::proxy_protocol;
 
 /// Connections that the kernel completes before we accept them: a burst of this size is not refused while all permits
 /// are taken for a moment.
@@ -25,8 +31,8 @@ const BACKLOG: u32 = 1024;
 /// person notices.
 const SILENCE: Duration = Duration::from_millis(300);
 
-/// How long a client may say nothing where every worker's backend speaks HTTP, as browsers do that connect ahead of need.
-const HTTP_SILENCE: Duration = Duration::from_secs(75);
+/// How long whoever is in front of us may take to say for whom it connects. It says that first, and in one segment.
+const PROXY_LIMIT: Duration = Duration::from_secs(3);
 
 /// First and longest pause after a failed accept. Usually the process is out of file descriptors, which a moment mends and
 /// a busy loop does not.
@@ -62,6 +68,15 @@ pub enum Error {
         /// Why.
         #[source]
         source: io::Error,
+    },
+    /// Its certificate can't be used.
+    #[error("cannot speak TLS for service {service}: {source}")]
+    Certificate {
+        /// The service it was meant to balance.
+        service: String,
+        /// Why.
+        #[source]
+        source: CertificateError,
     },
 }
 
@@ -156,6 +171,12 @@ async fn accept(shared: &Arc<Shared>, tcp: &TcpListener, clients: &mut JoinSet<(
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut pause = ACCEPT_PAUSE.0;
+    let mut following = pin!(async {
+        match &shared.tls {
+            Some(tls) => Arc::clone(tls).follow().await,
+            None => std::future::pending().await,
+        }
+    });
     loop {
         let accepted = tokio::select! {
             biased;
@@ -165,9 +186,11 @@ async fn accept(shared: &Arc<Shared>, tcp: &TcpListener, clients: &mut JoinSet<(
                 continue;
             }
             _ = sweep.tick() => {
-                shared.pool.sweep(shared);
+                shared.sweep();
                 continue;
             }
+            // It never ends while the runtime lives.
+            () = following.as_mut() => return,
             accepted = next(tcp, &permits) => accepted,
         };
         match accepted {
@@ -175,7 +198,7 @@ async fn accept(shared: &Arc<Shared>, tcp: &TcpListener, clients: &mut JoinSet<(
                 pause = ACCEPT_PAUSE.0;
                 let shared = Arc::clone(shared);
                 clients.spawn(async move {
-                    serve(&shared, Client::new(stream, address)).await;
+                    serve(&shared, stream, address).await;
                     drop(permit);
                 });
             }
@@ -233,29 +256,80 @@ async fn finish(shared: &Shared, clients: &mut JoinSet<()>) -> End {
 }
 
 /// One client, from its first byte to its last.
-async fn serve(shared: &Arc<Shared>, mut client: Client) {
+async fn serve(shared: &Arc<Shared>, tcp: TcpStream, address: SocketAddr) {
     // A token of its own: thousands that wait on one contend for its lock.
     let cut = shared.cut.child_token();
-    let speech = match shared.config.mode {
-        Mode::Http => Speech::Http,
+    let met = tokio::select! {
+        biased;
+        met = meet(shared, tcp, address) => met,
+        // Nothing of it is in flight yet.
+        () = shared.draining() => return,
+    };
+    let Ok(Met { client, speech, _place }) = met.inspect_err(|error| {
+        tracing::debug!(service = %shared.config.service, client = %address, %error, "client not served");
+    }) else {
+        return;
+    };
+    match speech {
+        Speech::Http1 => http::serve(shared, client, &cut).await,
+        Speech::Http2 => http::serve_http2(shared, client, &cut).await,
+        Speech::Opaque => tcp::serve(shared, client, &cut).await,
+    }
+}
+
+/// A client of which we know who it is and what it speaks.
+struct Met {
+    client: Client,
+    speech: Speech,
+    /// Held to the end.
+    _place: Option<Place>,
+}
+
+/// Everything before the first byte that is meant for a worker.
+async fn meet(shared: &Shared, mut tcp: TcpStream, mut address: SocketAddr) -> io::Result<Met> {
+    let limits = &shared.config.limits;
+    let (mut local, mut ahead) = (None, Bytes::new());
+    if shared.config.proxy_protocol {
+        let read = timeout(PROXY_LIMIT, proxy_protocol::read(&mut tcp)).await;
+        let (header, rest) = read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        if let Some((source, destination)) = header.addresses {
+            (address, local) = (source, Some(destination));
+        }
+        ahead = rest;
+    }
+    let place = match limits.connections_per_client {
+        0 => None,
+        limit => Some(Crowd::enter(&shared.crowd, address.ip(), limit).ok_or(io::ErrorKind::QuotaExceeded)?),
+    };
+    let (mut client, agreed) = match &shared.tls {
+        Some(tls) => {
+            let Accepted { socket, protocol } = tls.accept(ahead, tcp, limits.head_timeout).await?;
+            (Client::over(socket, address, local), protocol)
+        }
+        None => {
+            let mut client = Client::over(Socket::Plain(tcp), address, local);
+            client.replay(ahead);
+            (client, None)
+        }
+    };
+    let mode = if agreed.is_some() { Mode::Http } else { shared.config.mode };
+    let speech = match mode {
         Mode::Tcp => Speech::Opaque,
-        Mode::Auto => {
-            let silence = if shared.balancer.is_http() { HTTP_SILENCE } else { SILENCE };
-            let detected = tokio::select! {
-                biased;
-                detected = detect(client.tcp(), silence) => detected,
-                // Nothing of it is in flight yet.
-                () = shared.draining() => return,
+        Mode::Http | Mode::Auto => {
+            let (speech, ahead) = if mode == Mode::Http {
+                // As browsers do that connect ahead of need.
+                detect_http(&mut client, limits.keep_alive).await?
+            } else {
+                let silence = if shared.balancer.is_http() { limits.keep_alive } else { SILENCE };
+                detect(&mut client, silence).await?
             };
-            // A client that is gone before it said what it wants.
-            let Ok((speech, ahead)) = detected else { return };
             client.replay(ahead);
             speech
         }
     };
-    match speech {
-        Speech::Http => http::serve(shared, client, &cut).await,
-        Speech::Opaque => tcp::serve(shared, client, &cut).await,
+    match (agreed, speech) {
+        (Some(Agreed::Http2), Speech::Http1) => Err(io::ErrorKind::InvalidData.into()),
+        _ => Ok(Met { client, speech, _place: place }),
     }
 }
 

@@ -18,21 +18,37 @@
 //! ([`balance`](crate::balance)); no TLS, no HTTP/2, no bodies buffered (but for the first 64 KiB of an idempotent
 //! request, kept until its response begins).
 
+mod budget;
 mod client;
 mod config;
+mod crowd;
 mod detect;
+mod disclosure;
+mod draft;
 mod handle;
 mod http;
+mod inference;
 mod journal;
+mod limits;
 mod listener;
+mod replay;
 mod reports;
 mod search;
+mod socket;
 mod stall;
+mod sticky;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod trust;
 
-pub use config::{Config, Mode, ParseModeError};
+pub use config::{Certificate, Config, Mode, ParseModeError};
+pub use disclosure::{Disclosure, ParseDisclosureError};
 pub use handle::{Counters, Front};
 pub use journal::{Attempt, Entry, KEPT, PATH_MAX};
+pub use limits::{CREDIT_MAX, Limits};
 pub use listener::{End, Error, Listener};
+pub use sticky::{ParseStickyError, Sticky};
+pub use tls::CertificateError;
+pub use trust::{Cidr, ParseCidrError};

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -135,7 +136,7 @@ impl Shared {
     async fn grant(&self, header: &Header, from: NodeId) -> Result<(Arc<Offering>, Permit, Backend), Refusal> {
         let offering = self.offering(header)?;
         let granted = match offering.admit(from) {
-            Ok(()) => offering.connect().await,
+            Ok(()) => offering.connect(header.client).await,
             Err(reason) => Err(reason),
         };
         if granted.is_err() {
@@ -231,9 +232,9 @@ impl Offering {
         Ok(())
     }
 
-    async fn connect(&self) -> Result<(Permit, Backend), Refusal> {
+    async fn connect(&self, client: Option<SocketAddr>) -> Result<(Permit, Backend), Refusal> {
         let permit = self.permit().ok_or(Refusal::Full)?;
-        match Backend::connect(&self.export.target, CONNECT_LIMIT).await {
+        match Backend::connect_for(&self.export.target, CONNECT_LIMIT, client).await {
             Ok(backend) => Ok((permit, backend)),
             Err(error) => {
                 tracing::debug!(service = %self.export.service, why = %error, "backend not reached");

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::Ipv6Addr, path::PathBuf, str::FromStr};
 
-use crate::ledger::Protocol;
+use crate::{ledger::Protocol, proxy_protocol::Version};
 
 /// Bytes in a DNS name at most (RFC 1035 §2.3.4).
 const MAX_HOST: usize = 253;
@@ -21,6 +21,8 @@ const MAX_SOCKET_PATH: usize = 107;
 pub struct Target {
     scheme: Option<Scheme>,
     pub(super) place: Place,
+    /// What each connection to it begins with, if it wants to be told for whom it is.
+    pub(super) send_proxy: Option<Version>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +51,13 @@ impl Target {
             Some(Scheme::H2) => Protocol::Http2,
             Some(Scheme::Udp) => Protocol::Udp,
         }
+    }
+
+    /// The same, where each connection begins with a PROXY protocol header of this version. It names the client where there
+    /// is one; those of HTTP requests are of several, and have theirs in `X-Forwarded-For`.
+    #[must_use]
+    pub fn with_proxy_protocol(self, version: Version) -> Self {
+        Self { send_proxy: Some(version), ..self }
     }
 
     /// What an HTTP request to the backend calls its host.
@@ -102,7 +111,7 @@ impl FromStr for Target {
 
 fn parse(text: &str) -> Result<Target, &'static str> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return Ok(Target { scheme: None, place: parse_socket_path(path)? });
+        return Ok(Target { scheme: None, place: parse_socket_path(path)?, send_proxy: None });
     }
     let (scheme, address) = match text.split_once("://") {
         None => (None, text),
@@ -118,7 +127,7 @@ fn parse(text: &str) -> Result<Target, &'static str> {
     if address.contains('/') {
         return Err("a target has no path; a path to probe goes with --health");
     }
-    Ok(Target { scheme, place: parse_address(scheme, address)? })
+    Ok(Target { scheme, place: parse_address(scheme, address)?, send_proxy: None })
 }
 
 fn parse_socket_path(path: &str) -> Result<Place, &'static str> {

@@ -14,23 +14,26 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
-use crate::front::{client::Client, stall::Stall};
+use crate::front::{
+    Limits,
+    client::Client,
+    stall::{Pace, Stall},
+};
 
 /// How long a client is waited for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
     /// For one whole request head, from its first byte on. Guards against heads that trickle in.
     pub(super) head: Duration,
-    /// For more of a body that we are ready to take.
-    pub(super) body: Duration,
+    /// For more of a body that we are ready to take, at first, and bytes per second that earn more of it.
+    pub(super) body: (Duration, u32),
     /// For it to take more of a response that is ready.
     pub(super) write: Duration,
 }
 
-impl Default for Patience {
-    /// As nginx: `client_body_timeout` and `send_timeout` are 60 s there; a head fits into one segment and gets 10 s.
-    fn default() -> Self {
-        Self { head: Duration::from_secs(10), body: Duration::from_secs(60), write: Duration::from_secs(60) }
+impl Patience {
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self { head: limits.head_timeout, body: (limits.body_grace, limits.body_rate), write: limits.write_timeout }
     }
 }
 
@@ -51,13 +54,14 @@ pub(super) struct Wire {
     ambiguous: Ambiguous,
     patience: Patience,
     head: Stall,
-    body: Stall,
+    body: Pace,
     write: Stall,
 }
 
 impl Wire {
     pub(super) fn new(client: Client, ambiguous: Ambiguous, patience: Patience) -> Self {
-        let (head, body, write) = Default::default();
+        let body = Pace::new(patience.body.0, patience.body.1);
+        let (head, write) = Default::default();
         Self { client, framing: Framing::default(), ambiguous, patience, head, body, write }
     }
 
@@ -89,12 +93,16 @@ impl AsyncRead for Wire {
         let before = buf.filled().len();
         match Pin::new(&mut this.client).poll_read(cx, buf) {
             Poll::Ready(result) => {
-                this.framing.feed(buf.filled().get(before..).unwrap_or_default());
+                let fresh = buf.filled().get(before..).unwrap_or_default();
+                this.framing.feed(fresh);
                 if let Some(request) = this.framing.ambiguous() {
                     // Set before hyper sees the head, so before the request can be served.
                     this.ambiguous.0.store(request, Ordering::Release);
                 }
-                this.body.moved();
+                match this.framing.is_in_body() {
+                    true => this.body.moved(fresh.len()),
+                    false => this.body.begin(),
+                }
                 if !this.framing.is_in_head() {
                     this.head.moved();
                 }
@@ -104,7 +112,7 @@ impl AsyncRead for Wire {
                 this.head.poll(cx, this.patience.head).map(|()| Err(late("the request head takes too long")))
             }
             Poll::Pending if this.framing.is_in_body() => {
-                this.body.poll(cx, this.patience.body).map(|()| Err(late("the client sends nothing of its request")))
+                this.body.poll(cx).map(|()| Err(late("the client sends its request too slowly")))
             }
             Poll::Pending => Poll::Pending,
         }
@@ -151,6 +159,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::front::socket::Socket;
 
     const SHORT: Duration = Duration::from_millis(40);
     const LONG: Duration = Duration::from_secs(3600);
@@ -159,12 +168,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (tcp, address) = listener.accept().await.unwrap();
-        (client, Wire::new(Client::new(tcp, address), Ambiguous::default(), patience))
+        (client, Wire::new(Client::over(Socket::Plain(tcp), address, None), Ambiguous::default(), patience))
     }
 
     #[tokio::test]
     async fn a_head_that_trickles_in_ends_however_steadily_it_comes() {
-        let (mut client, mut wire) = wired(Patience { head: SHORT, body: LONG, write: LONG }).await;
+        let (mut client, mut wire) = wired(Patience { head: SHORT, body: (LONG, 1), write: LONG }).await;
         let trickling = async {
             loop {
                 client.write_all(b"x").await.unwrap();
@@ -188,7 +197,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_stops_ends_and_a_quiet_client_between_requests_does_not() {
-        let patience = Patience { head: LONG, body: SHORT, write: LONG };
+        let patience = Patience { head: LONG, body: (SHORT, 1_000_000), write: LONG };
         let (mut client, mut wire) = wired(patience).await;
         client.write_all(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\na").await.unwrap();
         let mut text = Vec::new();
@@ -203,7 +212,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_takes_nothing_ends() {
-        let (_client, mut wire) = wired(Patience { head: LONG, body: LONG, write: SHORT }).await;
+        let (_client, mut wire) = wired(Patience { head: LONG, body: (LONG, 1), write: SHORT }).await;
         let endless = vec![0; 1 << 20];
         let error = loop {
             if let Err(error) = wire.write_all(&endless).await {

@@ -27,7 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    balance::{self, Balancer, Connected, EndpointStatus},
+    balance::{self, Balancer, Connected, EndpointStatus, Pin},
     front::{Config, End, Front, Mode},
     ledger::{Entry, NetworkId, NodeId, Protocol, Record, Service, Statement, View},
     tunnel::{Class, Dial, DialError, Early, Header, Load, Refusal, Tunnel, TunnelStream, abort, splice},
@@ -159,9 +159,18 @@ impl Lab {
     }
 
     pub(super) fn with(workers: impl IntoIterator<Item = Worker>, change: impl FnOnce(&mut Config)) -> Self {
+        Self::build(workers, change, None)
+    }
+
+    /// A front that uses worker `id` alone.
+    pub(super) fn pinned(workers: impl IntoIterator<Item = Worker>, id: u8) -> Self {
+        Self::build(workers, |_| {}, Some(Pin::Node(node(id))))
+    }
+
+    fn build(workers: impl IntoIterator<Item = Worker>, change: impl FnOnce(&mut Config), pin: Option<Pin>) -> Self {
         let mut config = Config::new("web", ([127, 0, 0, 1], 0).into());
         change(&mut config);
-        let balancer = Balancer::new(balance::Config::new("web"), rand::random());
+        let balancer = Balancer::new(balance::Config { pin, ..balance::Config::new("web") }, rand::random());
         let paths = Arc::new(Paths::default());
         let (front, listener) = Front::bind(config, Arc::clone(&paths) as Arc<dyn Dial>, balancer).unwrap();
         let running = tokio::spawn(listener.run());
@@ -193,6 +202,12 @@ impl Lab {
     /// The view without worker `id`.
     pub(super) fn withdraw(&self, id: u8) {
         self.ids.lock().unwrap().retain(|listed| *listed != id);
+        self.reconcile(0);
+    }
+
+    /// The view with worker `id` again.
+    pub(super) fn offer(&self, id: u8) {
+        self.ids.lock().unwrap().push(id);
         self.reconcile(0);
     }
 

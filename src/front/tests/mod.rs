@@ -1,10 +1,16 @@
 //! A whole front on a real socket, with real backends, over tunnels in memory.
 
+mod clients;
 mod drain;
 mod failover;
 mod http;
+mod http2;
+mod journal;
 mod lab;
+mod queue;
 mod reports;
+mod retries;
 mod smuggling;
 mod tcp;
+mod tls;
 mod upgrade;
