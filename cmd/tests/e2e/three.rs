@@ -15,8 +15,7 @@ pub struct Three {
     /// Where they listen.
     pub addresses: [SocketAddr; 2],
     pub workers: Vec<Node>,
-    /// Outlives the nodes.
-    pub network: Network,
+    network: Network,
 }
 
 impl Three {
@@ -39,5 +38,10 @@ impl Three {
         }
         let addresses = [first.front().await, second.front().await];
         Self { fronts: [first, second], addresses, workers, network }
+    }
+
+    /// Where more nodes may join.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 }
