@@ -4,8 +4,8 @@ use std::{num::NonZeroUsize, path::PathBuf, str::FromStr};
 
 use clap::{Args, builder::BoolishValueParser};
 use p2p_fed::{
-    balance::{Pin, Policy},
-    config::{FrontSettings, LimitSettings, Listen, LogSettings, ParseWordError, Settings, Span},
+    balance::Pin,
+    config::{FrontSettings, LimitSettings, Listen, LogSettings, ParseWordError, Picking, Settings, Span},
     front::{Cidr, Disclosure, Mode, Sticky},
 };
 
@@ -25,9 +25,13 @@ pub(crate) struct Serve {
     #[arg(value_name = "NAME[@LISTEN]")]
     services: Vec<Served>,
 
-    /// How a worker is picked: least-used, random, round-robin, p2c, peak-ewma, prequal or sticky [default: least-used]
+    /// How a worker is picked: least-used, random, round-robin, p2c, peak-ewma, prequal, sticky, or external:URL of a scorer of your own [default: least-used]
     #[arg(long, env = "P2P_FED_POLICY", help_heading = "Services")]
-    policy: Option<Policy>,
+    policy: Option<Picking>,
+
+    /// How long the scorer of external:URL may take before least-used decides [default: 50ms]
+    #[arg(long, value_name = "TIME", env = "P2P_FED_POLICY_DEADLINE", help_heading = "Services")]
+    policy_deadline: Option<Span>,
 
     /// The only worker to use, by id or name [default: all]
     #[arg(long, value_name = "NODE", env = "P2P_FED_WORKER", help_heading = "Services")]
@@ -164,7 +168,8 @@ impl Serve {
         FrontSettings {
             service: None,
             listen: None,
-            policy: self.policy,
+            policy: self.policy.clone(),
+            policy_deadline: self.policy_deadline,
             mode: self.mode,
             worker: self.worker.clone(),
             retries: self.retries,

@@ -9,10 +9,10 @@ use std::{
 
 use serde::Deserialize;
 
-use super::{Error, LimitSettings, Listen, Span, text};
+use super::{Error, LimitSettings, Listen, Picking, Span, text};
 use crate::{
     balance::{Pin, Policy},
-    front::{self, Certificate, Cidr, Disclosure, Mode, Sticky},
+    front::{self, Certificate, Cidr, Disclosure, External, Mode, Sticky},
     node,
     tunnel::is_service_name,
     worker::DEFAULT_SERVICE,
@@ -38,10 +38,14 @@ pub struct FrontSettings {
     /// `127.0.0.1:8080`, for one listener; each of several needs its own. Who can connect can use the service.
     #[serde(default, deserialize_with = "text::option")]
     pub listen: Option<Listen>,
-    /// How a worker is picked: `least-used`, `random`, `round-robin`, `p2c`, `peak-ewma`, `prequal` or `sticky`. Default
-    /// `least-used`.
+    /// How a worker is picked: `least-used`, `random`, `round-robin`, `p2c`, `peak-ewma`, `prequal`, `sticky` or
+    /// `external:URL`. Default `least-used`.
     #[serde(default, deserialize_with = "text::option")]
-    pub policy: Option<Policy>,
+    pub policy: Option<Picking>,
+    /// How long the scorer of `external:URL` may take before `least-used` decides; more than zero, up to `10s`. Default
+    /// `50ms`.
+    #[serde(default, deserialize_with = "text::option")]
+    pub policy_deadline: Option<Span>,
     /// What clients speak: `http` (a pick per request), `tcp` (a pick per connection), or `auto` (told by the first bytes).
     /// Default `auto`.
     #[serde(default, deserialize_with = "text::option")]
@@ -116,6 +120,7 @@ impl FrontSettings {
             service: self.service.or(under.service),
             listen: self.listen.or(under.listen),
             policy: self.policy.or(under.policy),
+            policy_deadline: self.policy_deadline.or(under.policy_deadline),
             mode: self.mode.or(under.mode),
             worker: self.worker.or(under.worker),
             retries: self.retries.or(under.retries),
@@ -153,6 +158,8 @@ impl FrontSettings {
             (None, None) => None,
             _ => return Err(refused(usual.service, "a certificate and its key go together: --tls-cert and --tls-key")),
         };
+        let picking = self.policy.unwrap_or_else(|| Policy::default().into());
+        let deadline = self.policy_deadline.map_or(External::DEADLINE, |span| span.0);
         let front = front::Config {
             mode: self.mode.unwrap_or(usual.mode),
             retries: self.retries.unwrap_or(usual.retries),
@@ -167,6 +174,7 @@ impl FrontSettings {
             inspect: self.inspect.unwrap_or(usual.inspect),
             disclosure: self.explain_header.unwrap_or(usual.disclosure),
             sticky: self.sticky.unwrap_or(usual.sticky),
+            scorer: picking.scorer.map(|url| External { url, deadline }),
             max_connections: self.max_connections.map_or(usual.max_connections, NonZeroUsize::get),
             tls,
             proxy_protocol: self.proxy_protocol.unwrap_or(usual.proxy_protocol),
@@ -179,7 +187,7 @@ impl FrontSettings {
         }
         match broken_rule(&front) {
             Some(rule) => Err(refused(front.service, rule)),
-            None => Ok(node::Front { front, policy: self.policy.unwrap_or_default(), pin: self.worker }),
+            None => Ok(node::Front { front, policy: picking.policy, pin: self.worker }),
         }
     }
 }
@@ -190,6 +198,7 @@ fn refused(service: String, rule: &'static str) -> Error {
 
 fn broken_rule(front: &front::Config) -> Option<&'static str> {
     let is_some_time = |span: Duration| !span.is_zero();
+    let is_quick = |scorer: &External| !scorer.deadline.is_zero() && scorer.deadline <= External::DEADLINE_MAX;
     let rules = [
         (is_service_name(&front.service), "the name of a service is 1 to 63 of a-z, 0-9, '-' and '.'"),
         (front.retries <= MAX_RETRIES, "retries are 0 to 100"),
@@ -198,6 +207,7 @@ fn broken_rule(front: &front::Config) -> Option<&'static str> {
         (front.first_byte_timeout.is_none_or(is_some_time), "the first byte timeout is more than zero"),
         (front.request_timeout.is_none_or(is_some_time), "the request timeout is more than zero"),
         (front.hedge_after.is_none_or(is_some_time), "the time to a hedge is more than zero"),
+        (front.scorer.as_ref().is_none_or(is_quick), "the policy's deadline is more than zero, and 10s at most"),
         (front.replay_limit <= MAX_REPLAY, "replay bytes are 0 to 67108864"),
     ];
     let broken = rules.into_iter().find_map(|(is_kept, rule)| (!is_kept).then_some(rule));

@@ -33,4 +33,4 @@ pub use front::FrontSettings;
 pub use limits::LimitSettings;
 pub use log::LogSettings;
 pub use settings::Settings;
-pub use word::{Address, Label, Listen, Meeting, ParseWordError, Span};
+pub use word::{Address, Label, Listen, Meeting, ParsePickingError, ParseWordError, Picking, Span};

@@ -34,7 +34,7 @@ const KEEPALIVE_QUESTIONS: u32 = 4;
 const LINGER_GAP: Duration = Duration::from_secs(2);
 
 /// How long a closing connection reads what its client still sends, in all: enough for a client to notice the answer.
-const LINGER: Duration = Duration::from_secs(30);
+const LINGER: Duration = Duration::from_secs(10);
 
 /// Bytes thrown away at a time while lingering.
 const DISCARD: usize = 8 * 1024;

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use super::{Cidr, Limits};
 
-use super::{Disclosure, Sticky};
+use super::{Disclosure, External, Sticky};
 
 /// What a front is told. [`Config::new`] fills in the defaults.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub struct Config {
     pub disclosure: Disclosure,
     /// By what policy `sticky` tells users apart.
     pub sticky: Sticky,
+    /// Who is asked before the balancer's own policy decides. Default nobody.
+    pub scorer: Option<External>,
     /// Client connections at once. When all are taken, new ones wait in the kernel's queue. Default 16 384: each takes one
     /// file descriptor and its buffers.
     pub max_connections: usize,
@@ -94,6 +96,7 @@ impl Config {
             inspect: true,
             disclosure: Disclosure::default(),
             sticky: Sticky::default(),
+            scorer: None,
             max_connections: 16_384,
             limits: Limits::default(),
             tls: None,

@@ -22,8 +22,10 @@ use super::{
     client::Client,
     crowd::Crowd,
     http::Pool,
+    inference::Tokens,
     journal::{Entry, Journal},
     replay::Replay,
+    scorer::Scorer,
     tls::Tls,
 };
 use crate::{
@@ -55,6 +57,12 @@ pub struct Counters {
     pub retries_total: u64,
     /// Those that would have been, had there not been too many.
     pub retries_refused_total: u64,
+    /// Tokens that model servers said they read.
+    pub tokens_read_total: u64,
+    /// Tokens that they said they made.
+    pub tokens_made_total: u64,
+    /// Pieces of streams that said nothing of their tokens: about as many more were made.
+    pub tokens_estimated_total: u64,
 }
 
 impl Front {
@@ -67,18 +75,21 @@ impl Front {
         let tls = config.tls.as_ref().map(|certificate| Tls::load(certificate, config.mode).map(Arc::new)).transpose();
         let tls = tls.map_err(|source| Error::Certificate { service: config.service.clone(), source })?;
         let (tcp, address) = Listener::bind(&config)?;
+        let scorer = config.scorer.clone().map(Scorer::new);
         let shared = Arc::new(Shared {
             config,
             address,
             tls,
             crowd: Arc::default(),
             balancer,
+            scorer,
             dial,
             pool: Pool::default(),
             journal: Journal::default(),
             reconciled: Notify::new(),
             budget: Budget::default(),
             replay: Replay::default(),
+            tokens: TokenTotals::default(),
             ticked: AtomicU64::new(0),
             origin: Instant::now(),
             requests_total: AtomicU64::new(0),
@@ -131,12 +142,26 @@ impl Front {
             in_flight: self.shared.in_flight(),
             retries_total: self.shared.budget.granted_total(),
             retries_refused_total: self.shared.budget.refused_total(),
+            tokens_read_total: self.shared.tokens.read.load(Ordering::Relaxed),
+            tokens_made_total: self.shared.tokens.made.load(Ordering::Relaxed),
+            tokens_estimated_total: self.shared.tokens.estimated.load(Ordering::Relaxed),
         }
     }
 
     /// The newest requests and connections that ended, at most `count`, oldest first.
     pub fn journal(&self, count: usize) -> Vec<Arc<Entry>> {
         self.shared.journal.newest(count)
+    }
+
+    /// No bytes of requests are kept.
+    #[cfg(test)]
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.shared.replay.is_whole()
+    }
+
+    /// Why its scorer is not asked now, if there is one and it fails.
+    pub fn scorer_trouble(&self) -> Option<String> {
+        self.shared.scorer.as_ref().and_then(Scorer::trouble)
     }
 
     /// Returns once some worker is connected and takes new work.
@@ -175,6 +200,8 @@ pub(super) struct Shared {
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) crowd: Arc<Crowd>,
     pub(super) balancer: Balancer,
+    /// Of the policy `external:URL`.
+    pub(super) scorer: Option<Scorer>,
     pub(super) dial: Arc<dyn Dial>,
     pub(super) pool: Pool,
     pub(super) journal: Journal,
@@ -182,6 +209,7 @@ pub(super) struct Shared {
     pub(super) reconciled: Notify,
     budget: Budget,
     pub(super) replay: Replay,
+    tokens: TokenTotals,
     /// When the balancer's time last passed, in milliseconds since `origin`.
     ticked: AtomicU64,
     pub(super) origin: Instant,
@@ -192,6 +220,14 @@ pub(super) struct Shared {
     pub(super) ended: watch::Sender<Option<End>>,
     /// Cancelled when the drain's deadline has passed.
     pub(super) cut: CancellationToken,
+}
+
+/// Tokens of all answers so far.
+#[derive(Default)]
+struct TokenTotals {
+    read: AtomicU64,
+    made: AtomicU64,
+    estimated: AtomicU64,
 }
 
 impl Shared {
@@ -208,6 +244,14 @@ impl Shared {
     /// Whether one more request may be sent again.
     pub(super) fn may_retry(&self) -> bool {
         self.budget.withdraw(self.now(), self.requests_total.load(Ordering::Relaxed), self.in_flight() as u64)
+    }
+
+    /// Counts the tokens of an answer that has ended.
+    pub(super) fn count_tokens(&self, tokens: &Tokens) {
+        let (read, made) = tokens.counted().unwrap_or_default();
+        self.tokens.read.fetch_add(read, Ordering::Relaxed);
+        self.tokens.made.fetch_add(made, Ordering::Relaxed);
+        self.tokens.estimated.fetch_add(tokens.estimated(), Ordering::Relaxed);
     }
 
     /// Lets go of what is idle for too long. Called every few seconds.

@@ -143,6 +143,9 @@ impl<F: fmt::Display> Search<F> {
         if is_spent {
             return Err(NotFound::Nobody(NoWorker::AllTried));
         }
+        if let Some(flight) = shared.pick_by_scorer(&self.ask).await {
+            return Ok(flight);
+        }
         match shared.balancer.acquire(shared.now(), self.ask.clone()).map_err(NotFound::Nobody)? {
             Acquired::Now(flight) => Ok(flight),
             Acquired::Queued(mut waiting) => loop {

@@ -56,13 +56,6 @@ impl Pace {
         Self { grace, rate, credit: grace, waiting_since: None, stall: Stall::default() }
     }
 
-    /// Something else begins, with the whole grace.
-    pub(super) fn begin(&mut self) {
-        self.credit = self.grace;
-        self.waiting_since = None;
-        self.stall.moved();
-    }
-
     /// `bytes` came.
     pub(super) fn moved(&mut self, bytes: usize) {
         // If it waited for longer than its credit, the wait was ours: we did not ask in between.
@@ -125,8 +118,6 @@ mod tests {
         pace.moved(1 << 30);
         assert!(outlasts(&mut pace, 59 * SECOND).await);
         assert!(!outlasts(&mut pace, 2 * SECOND).await);
-        pace.begin();
-        assert!(outlasts(&mut pace, 9 * SECOND).await);
         assert!(outlasts(&mut Pace::new(SECOND, 0), 1000 * SECOND).await);
     }
 }

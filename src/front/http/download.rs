@@ -18,6 +18,7 @@ use crate::{
         client::Reset,
         draft::Draft,
         handle::{Counted, Shared},
+        inference::Tokens,
         stall::Stall,
     },
 };
@@ -45,6 +46,8 @@ pub(super) struct Held {
     pub(super) draft: Draft,
     /// The request's body, part of which may still be on its way.
     pub(super) source: Source,
+    /// What the response says of its tokens, where a model made it.
+    pub(super) tokens: Option<Tokens>,
 }
 
 /// Why a response was cut.
@@ -65,10 +68,11 @@ impl Download {
 
     /// The body came whole.
     fn complete(&mut self) {
-        if let Some(Held { flight, lane, counted, outcome, mut draft, source, .. }) = self.held.take() {
+        if let Some(mut held) = self.held.take() {
+            held.tell(&self.shared);
+            let Held { flight, lane, counted, outcome, draft, .. } = held;
             self.shared.pool.put(flight.node(), lane);
             self.shared.finish(flight, outcome);
-            draft.sent(source.bytes());
             draft.finish("served");
             drop(counted);
         }
@@ -76,13 +80,14 @@ impl Download {
 
     /// It did not, for this reason. `outcome` is what that says of the worker, if anything.
     fn fail(&mut self, outcome: Option<Outcome>, reason: String) {
-        if let Some(Held { flight, client, mut draft, source, .. }) = self.held.take() {
+        if let Some(mut held) = self.held.take() {
+            held.tell(&self.shared);
+            let Held { flight, client, draft, .. } = held;
             client.set();
             match outcome {
                 Some(outcome) => self.shared.finish(flight, outcome),
                 None => drop(flight),
             }
-            draft.sent(source.bytes());
             draft.finish(reason);
         }
     }
@@ -99,6 +104,27 @@ impl Download {
     }
 }
 
+impl Held {
+    /// More of the response passes.
+    fn passes(&mut self, data: &[u8]) {
+        self.draft.received(data.len() as u64);
+        if let Some(tokens) = &mut self.tokens {
+            tokens.feed(data);
+        }
+    }
+
+    /// Takes down what passed.
+    fn tell(&mut self, shared: &Shared) {
+        self.draft.sent(self.source.bytes());
+        if let Some(tokens) = self.tokens.take() {
+            if let Some(counted) = tokens.counted() {
+                self.draft.set_tokens(counted);
+            }
+            shared.count_tokens(&tokens);
+        }
+    }
+}
+
 impl Body for Download {
     type Data = Bytes;
     type Error = Box<dyn Error + Send + Sync>;
@@ -109,7 +135,7 @@ impl Body for Download {
             Poll::Ready(Some(Ok(frame))) => {
                 this.quiet.moved();
                 if let (Some(data), Some(held)) = (frame.data_ref(), &mut this.held) {
-                    held.draft.received(data.len() as u64);
+                    held.passes(data);
                 }
                 if this.body.is_end_stream() {
                     this.complete();
@@ -117,7 +143,10 @@ impl Body for Download {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                this.fail(Some(Outcome::Failed), "cut off by the worker".to_owned());
+                match this.held.as_ref().is_some_and(|held| held.source.is_broken()) {
+                    true => this.fail(None, "the client broke off its request".to_owned()),
+                    false => this.fail(Some(Outcome::Failed), "cut off by the worker".to_owned()),
+                }
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Ready(None) => {
@@ -144,7 +173,7 @@ impl Drop for Download {
             self.complete();
         }
         if let Some(held) = &mut self.held {
-            held.draft.sent(held.source.bytes());
+            held.tell(&self.shared);
         }
     }
 }

@@ -66,17 +66,21 @@ impl Forward {
         };
         match sent {
             Ok(response) => match broken_framing(response.headers()) {
-                None => Ok((response, lane)),
+                None => {
+                    lane.responded();
+                    Ok((response, lane))
+                }
                 Some(why) => Err(Fault::Garbled(why.to_owned())),
             },
             Err(mut error) => {
                 let unsent = error.take_message().is_some();
                 let error = error.into_error();
                 let sent = !(unsent || is_unprocessed(&error) && self.source.can_replay());
-                Err(match () {
-                    () if self.source.is_broken() => Fault::Client,
-                    () if error.is_parse() => Fault::Garbled(error.to_string()),
-                    () => Fault::Broken { sent, error },
+                Err(match self.source.excess() {
+                    Some(excess) => Fault::Excess(excess),
+                    None if self.source.is_broken() => Fault::Client,
+                    None if error.is_parse() => Fault::Garbled(error.to_string()),
+                    None => Fault::Broken { sent, error },
                 })
             }
         }

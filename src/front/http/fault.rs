@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::answer::Answer;
+use super::{answer::Answer, intake::Excess};
 use crate::{balance::Outcome, front::search::Miss};
 
 /// Why a worker's response could not be had.
@@ -20,6 +20,9 @@ pub(super) enum Fault {
     /// Nothing came.
     #[error("nothing for {} s", .0.as_secs_f64())]
     Silent(Duration),
+    /// The client sends a body as it may not.
+    #[error("{0}")]
+    Excess(Excess),
     /// The client broke off in the middle of its request.
     #[error("the client broke off")]
     Client,
@@ -42,6 +45,7 @@ impl Fault {
         match self {
             Self::Missed(miss) if miss.outcome() == Outcome::Full => Answer::busy(service, miss),
             Self::Missed(miss) => Answer::no_worker(service, miss),
+            Self::Excess(excess) => Answer::refused(excess.status(), &excess.to_string()),
             Self::Silent(_) => Answer::gateway_timeout(service, self),
             _ => Answer::bad_gateway(service, self),
         }

@@ -18,6 +18,8 @@ use super::{
     fault::Fault,
     form::is_grpc,
     headers::{self, X_REQUEST_ID},
+    inspect::{Inspected, is_plain},
+    intake::Intake,
     lane::Lane,
     server::Session,
     upgrade::{Bridge, agreed},
@@ -29,7 +31,7 @@ use crate::{
         disclosure,
         draft::Draft,
         handle::{Counted, Shared},
-        inference::{Call, Does},
+        inference::{Call, Does, Tokens},
         search::Search,
         sticky,
     },
@@ -46,11 +48,13 @@ pub(super) struct Forward {
     upgrade: Option<OnUpgrade>,
     /// Doing it twice does no more than doing it once.
     repeatable: bool,
+    /// A model works for it.
+    infers: bool,
     /// The response says what way it took.
     explains: bool,
     /// For whom it is, as far as those between are trusted.
     client: SocketAddr,
-    ask: Ask,
+    pub(super) ask: Ask,
     /// The cookie by which the client is known from now on.
     cookie: Option<HeaderValue>,
 }
@@ -96,6 +100,8 @@ impl Forward {
         let protocol = headers::wanted_upgrade(request.headers()).filter(|_| request.version() == Version::HTTP_11);
         let speaks = is_grpc(&request).then_some(Protocol::Http2);
         let upgrade = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
+        // Calls of gRPC may be streams in which nothing is said for long.
+        let may_rest = speaks.is_some();
         let (mut parts, body) = request.into_parts();
         let config = &session.shared.config;
         let client = session.client_of(&parts.headers);
@@ -106,14 +112,16 @@ impl Forward {
         if let Some(protocol) = protocol {
             headers::set_upgrade(&mut parts.headers, protocol);
         }
-        let repeatable = parts.method.is_idempotent() || call.is_some_and(|call| call.does == Does::Infer);
+        let infers = call.is_some_and(|call| call.does == Does::Infer);
+        let repeatable = parts.method.is_idempotent() || infers;
         Self {
-            source: Source::new(&session.shared, body, repeatable),
+            source: Source::new(&session.shared, Intake::new(body, &config.limits, may_rest), repeatable),
             target: origin_form(&parts.uri),
             method: parts.method,
             headers: parts.headers,
             upgrade,
             repeatable,
+            infers,
             explains,
             client,
             ask: Ask { client: sticky::of_client(client), key, protocol: speaks, ..Ask::default() },
@@ -126,7 +134,16 @@ impl Forward {
         let shared = &session.shared;
         let id = self.headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
         let what = format!("{} {}", self.method, self.target.path());
-        let draft = Draft::new(shared, self.client, what, id);
+        let mut draft = Draft::new(shared, self.client, what, id);
+        match self.inspect(shared).await {
+            Inspected::Sent(_) if self.source.is_broken() => return Err(Abandoned),
+            Inspected::Sent(model) => draft.set_model(model),
+            Inspected::Answered(response) => {
+                draft.answers(Some(response.status().as_u16()));
+                draft.finish("answered by the front");
+                return Ok(Forwarded { result: Ok(*response), attempts: 0, node: None, fields: HeaderMap::new() });
+            }
+        }
         let until = shared.config.request_timeout.map(|limit| draft.began() + limit);
         let mut search = Search::new(std::mem::take(&mut self.ask), draft);
 
@@ -195,6 +212,8 @@ impl Forward {
             };
             match fault {
                 Fault::Client => return Err(Lost::Client),
+                // Dropped with the flight, whose worker is not to blame.
+                fault @ Fault::Excess(_) => return Err(Lost::Answer(fault.answer(service))),
                 fault if self.may_repeat(&fault) && (fault.is_harmless() || shared.may_retry()) => {
                     search.give_up(shared, flight, fault.outcome(), fault);
                 }
@@ -216,7 +235,7 @@ impl Forward {
         match fault {
             Fault::Missed(_) | Fault::Broken { sent: false, .. } => true,
             Fault::Broken { sent: true, .. } | Fault::Silent(_) => self.repeatable && self.source.can_replay(),
-            Fault::Garbled(_) | Fault::Client => false,
+            Fault::Garbled(_) | Fault::Excess(_) | Fault::Client => false,
         }
     }
 
@@ -274,7 +293,9 @@ impl Forward {
             response.headers_mut().remove(CONTENT_LENGTH);
         }
         *response.version_mut() = Version::HTTP_11;
-        let held = Held { flight, lane, counted, outcome, client: session.reset.clone(), draft, source: self.source };
+        let tokens = (self.infers && is_plain(response.headers())).then(Tokens::default);
+        let (client, source) = (session.reset.clone(), self.source);
+        let held = Held { flight, lane, counted, outcome, client, draft, source, tokens };
         Ok(response.map(|body| Either::Left(Download::new(Arc::clone(shared), body, held, until))))
     }
 }

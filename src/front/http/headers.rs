@@ -180,7 +180,7 @@ fn is_ours(name: &HeaderName) -> bool {
 fn name_request(headers: &mut HeaderMap) {
     if !sole(headers, &X_REQUEST_ID).is_some_and(is_request_id) {
         let id: u128 = rand::random();
-        if let Ok(id) = HeaderValue::from_str(&format!("{id:032x}")) {
+        if let Ok(id) = HeaderValue::try_from(format!("{id:032x}")) {
             headers.insert(X_REQUEST_ID, id);
         }
     }

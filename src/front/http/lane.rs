@@ -8,7 +8,7 @@ use hyper::{
 };
 use tokio::{task::AbortHandle, time::Instant};
 
-use super::{translate, trunk::Seat, upload::Upload};
+use super::{gauge::Awaited, translate, trunk::Seat, upload::Upload};
 
 /// A tunnel of HTTP/1 with hyper's client on it, or a seat in one of HTTP/2. Dropping it resets the tunnel of HTTP/1, which
 /// tells the backend that nobody waits any more; [`Lane::retire`] ends it in order. In one of HTTP/2 the response's body
@@ -26,13 +26,19 @@ enum Way {
         sender: SendRequest<Upload>,
         /// Stops the task that drives the tunnel.
         driver: Option<AbortHandle>,
+        awaited: Awaited,
     },
     Shared(Seat),
 }
 
 impl Lane {
-    pub(super) fn own(sender: SendRequest<Upload>, driver: AbortHandle, connection: Option<u64>) -> Self {
-        Self { way: Way::Own { sender, driver: Some(driver) }, connection, idle_since: Instant::now() }
+    pub(super) fn own(
+        sender: SendRequest<Upload>,
+        driver: AbortHandle,
+        awaited: Awaited,
+        connection: Option<u64>,
+    ) -> Self {
+        Self { way: Way::Own { sender, driver: Some(driver), awaited }, connection, idle_since: Instant::now() }
     }
 
     pub(super) fn shared(seat: Seat, connection: Option<u64>) -> Self {
@@ -46,7 +52,8 @@ impl Lane {
         service: &str,
     ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>> + use<> {
         match &mut self.way {
-            Way::Own { sender, .. } => {
+            Way::Own { sender, awaited, .. } => {
+                awaited.begin();
                 translate::to_http1(&mut request);
                 Either::Left(sender.try_send_request(request))
             }
@@ -54,6 +61,13 @@ impl Lane {
                 translate::to_http2(&mut request, service);
                 Either::Right(seat.sender.try_send_request(request))
             }
+        }
+    }
+
+    /// The head of the response is there.
+    pub(super) fn responded(&self) {
+        if let Way::Own { awaited, .. } = &self.way {
+            awaited.end();
         }
     }
 

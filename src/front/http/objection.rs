@@ -6,7 +6,7 @@ use hyper::{
     http::uri::Authority,
 };
 
-use super::answer::Answer;
+use super::{answer::Answer, intake::Excess};
 use crate::front::Limits;
 
 /// Why this request is refused, if it is.
@@ -40,14 +40,12 @@ pub(super) fn objection<B>(request: &Request<B>, limits: &Limits) -> Option<Answ
     }
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     match limits.body_bytes {
-        Some(limit) if length.is_some_and(|length| length > limit) => Some(too_large(limit)),
+        Some(limit) if length.is_some_and(|length| length > limit) => {
+            let excess = Excess::TooLarge(limit);
+            refused(excess.status(), &excess.to_string())
+        }
         _ => None,
     }
-}
-
-/// The body is longer than it may be.
-pub(super) fn too_large(limit: u64) -> Answer {
-    Answer::refused(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is longer than {limit} bytes"))
 }
 
 /// The request's framing can be read in two ways (RFC 9112 §6.3).

@@ -15,6 +15,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
 
 use super::{
     BUFFER_LIMIT, FIELDS_LIMIT, HEAD_LIMIT,
+    gauge::Gauge,
     lane::Lane,
     trunk::{Drivers, Trunk},
 };
@@ -53,11 +54,12 @@ struct Lanes {
 impl Pool {
     /// Starts HTTP on a fresh tunnel.
     pub(super) async fn open(&self, tunnel: TunnelStream, connection: Option<u64>) -> hyper::Result<Lane> {
+        let (gauge, awaited) = Gauge::new(tunnel);
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(BUFFER_LIMIT)
             .max_header_size(HEAD_LIMIT)
             .max_headers(FIELDS_LIMIT)
-            .handshake(TokioIo::new(tunnel))
+            .handshake(TokioIo::new(gauge))
             .await?;
         let mut drivers = self.drivers();
         while drivers.try_join_next().is_some() {}
@@ -66,7 +68,7 @@ impl Pool {
                 tracing::trace!(%error, "http tunnel broke");
             }
         });
-        Ok(Lane::own(sender, driver, connection))
+        Ok(Lane::own(sender, driver, awaited, connection))
     }
 
     /// Starts HTTP/2 on a fresh tunnel to `node`, for this request and those that follow.

@@ -6,7 +6,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 
-use super::{lane::Lane, wire::Wire};
+use super::{gauge::Gauge, lane::Lane, wire::Wire};
 use crate::{
     balance::InFlight,
     front::{
@@ -34,13 +34,12 @@ impl Bridge {
         let Self { client, worker, flight, lane, counted, draft } = self;
         let Ok((client, worker)) = futures::try_join!(client, worker) else { return };
         drop(lane);
-        let (Ok(client), Ok(worker)) = (client.downcast::<TokioIo<Wire>>(), worker.downcast::<TokioIo<TunnelStream>>())
-        else {
+        let (Ok(client), Ok(worker)) = (client.downcast::<TokioIo<Wire>>(), worker.downcast::<TokioIo<Gauge>>()) else {
             // They are what we gave to hyper.
             return;
         };
         let (early_client, early_worker) = (client.read_buf, worker.read_buf);
-        let (mut client, mut tunnel) = (client.io.into_inner().into_client(), worker.io.into_inner());
+        let (mut client, mut tunnel) = (client.io.into_inner().into_client(), worker.io.into_inner().into_tunnel());
         client.replay(early_client);
         let Transferred { up, down, end } = carry(&mut client, &mut tunnel, early_worker, shared, cut).await;
         tracing::debug!(

@@ -15,9 +15,10 @@ use std::{
 use bytes::Bytes;
 use hyper::{
     HeaderMap,
-    body::{Body, Frame, Incoming, SizeHint},
+    body::{Body, Frame, SizeHint},
 };
 
+use super::intake::{Excess, Intake, IntakeError};
 use crate::front::handle::Shared;
 
 /// A client's body, which outlives the attempts to send it.
@@ -31,7 +32,7 @@ pub(super) struct Source {
 
 struct State {
     shared: Arc<Shared>,
-    body: Incoming,
+    body: Intake,
     /// What was read and may be needed again.
     held: VecDeque<Bytes>,
     held_bytes: usize,
@@ -51,13 +52,15 @@ struct State {
     bytes: u64,
     /// The attempt that may take more; those before it are dead.
     attempt: u64,
-    /// The client broke off.
+    /// The client broke off, or does what it may not.
     broken: bool,
+    /// How it does.
+    excess: Option<Excess>,
 }
 
 impl Source {
     /// `keep` what is sent, up to the limit.
-    pub(super) fn new(shared: &Arc<Shared>, body: Incoming, keep: bool) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, body: Intake, keep: bool) -> Self {
         let (length, is_empty) = (body.size_hint(), body.is_end_stream());
         let state = State {
             shared: Arc::clone(shared),
@@ -74,6 +77,7 @@ impl Source {
             bytes: 0,
             attempt: 0,
             broken: false,
+            excess: None,
         };
         Self { state: Arc::new(Mutex::new(state)), length, is_empty }
     }
@@ -88,7 +92,10 @@ impl Source {
     /// Shows the beginning of the body, frame by frame, until `see` has seen enough, the body ends, or `limit` bytes or all
     /// memory for it are taken. All of it is sent later.
     pub(super) async fn look(&self, limit: usize, mut see: impl FnMut(&[u8]) -> bool) {
-        while !self.is_empty {
+        if self.is_empty {
+            return;
+        }
+        loop {
             let frame = poll_fn(|cx| self.state().poll_read(cx)).await;
             let Some(Ok(frame)) = frame else { return };
             let has_room = self.state().hold(&frame);
@@ -124,6 +131,11 @@ impl Source {
         self.state().broken
     }
 
+    /// What the client did that it may not.
+    pub(super) fn excess(&self) -> Option<Excess> {
+        self.state().excess
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic while it was held can only come from the body's own poll, which ends the connection.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -141,8 +153,8 @@ pub(super) struct Upload {
 /// Why a body could not be sent to its end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UploadError {
-    #[error("the client broke off: {0}")]
-    Client(#[from] hyper::Error),
+    #[error(transparent)]
+    Client(#[from] IntakeError),
     #[error("another attempt took over")]
     Superseded,
 }
@@ -187,7 +199,7 @@ impl Body for Upload {
 
 impl State {
     /// The next bytes that the client sends. `None` behind the last one.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, hyper::Error>>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, IntakeError>>> {
         while !self.ended {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
@@ -202,6 +214,9 @@ impl State {
                 }
                 Some(Err(error)) => {
                     self.broken = true;
+                    if let IntakeError::Excess(excess) = error {
+                        self.excess = Some(excess);
+                    }
                     return Poll::Ready(Some(Err(error)));
                 }
                 None => self.ended = true,

@@ -76,6 +76,16 @@ impl<'a> Call<'a> {
     }
 }
 
+impl Does<'_> {
+    /// The model that the path names.
+    pub(in crate::front) fn described(self) -> Option<String> {
+        match self {
+            Self::Describe(segment) => Some(decoded(segment)),
+            Self::Infer | Self::List | Self::ListLoaded => None,
+        }
+    }
+}
+
 impl Api {
     /// The API that a path belongs to, known call or not.
     pub(in crate::front) fn of(path: &str) -> Option<Self> {
@@ -91,6 +101,26 @@ impl Api {
 
 fn without_version(path: &str) -> &str {
     path.strip_prefix("/v1").unwrap_or(path)
+}
+
+/// A path's segment without its percent signs; names have slashes and colons.
+fn decoded(segment: &str) -> String {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        let digits = tail.get(..2).filter(|_| byte == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(decoded) => {
+                bytes.push(decoded);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(byte);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

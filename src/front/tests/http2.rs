@@ -322,6 +322,19 @@ async fn a_call_of_grpc_is_refused_in_its_own_words() {
 }
 
 #[tokio::test]
+async fn a_call_of_grpc_goes_to_no_backend_that_cannot_answer_it() {
+    let lab = Lab::new([named("speaks HTTP/1").await]);
+    lab.reconcile_as(0, Protocol::Http);
+    let mut sender = h2(&lab).await;
+    let mut asked = request("POST", "/pkg.Service/Call", full("x"));
+    asked.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    let response = within(sender.send_request(asked)).await.unwrap();
+    assert_eq!(response.headers()["grpc-status"], "14");
+    assert_eq!(lab.all_dials(), 0);
+    assert_eq!(get(&mut sender, "/").await, (StatusCode::OK, "speaks HTTP/1".to_owned()));
+}
+
+#[tokio::test]
 async fn a_drain_lets_streams_end() {
     let go = Arc::new(Notify::new());
     let wait = Arc::clone(&go);

@@ -1,10 +1,18 @@
 //! Requests and connections that wait for a worker.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::lab::{Lab, Worker, body, config, field, named, node, read_until, status, tcp_backend, within};
+use super::lab::{
+    Lab, Worker, body, config, field, http_backend, named, node, read_until, status, tcp_backend, text, within,
+};
 use crate::{front::Mode, tunnel::Refusal};
 
 const FULL: Worker = Worker::Refuses(Refusal::Full);
@@ -98,4 +106,26 @@ async fn a_drain_does_not_wait_for_those_that_wait_for_a_slot_longer_than_it_may
     asked(&lab, 1, 1).await;
     within(lab.front.drain(Duration::from_millis(20))).await;
     assert!(within(client.read_u8()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_worker_with_one_slot_gets_one_request_after_another() {
+    let (most, now) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (highest, running) = (Arc::clone(&most), Arc::clone(&now));
+    let slow = http_backend(move |_| {
+        let (highest, running) = (Arc::clone(&highest), Arc::clone(&running));
+        async move {
+            highest.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            running.fetch_sub(1, Ordering::SeqCst);
+            text("done")
+        }
+    });
+    let lab = Lab::new([slow.await]);
+    lab.announce(1, &[], 1);
+    let responses = futures::future::join_all((0..20).map(|_| lab.send("POST", b"x"))).await;
+    assert!(responses.iter().all(|response| status(response) == 200), "{responses:?}");
+    assert_eq!(most.load(Ordering::SeqCst), 1);
+    let waited = lab.front.journal(20).iter().filter(|entry| !entry.attempts[0].choice.waited.is_zero()).count();
+    assert!(waited > 0, "{waited} of 20 waited");
 }

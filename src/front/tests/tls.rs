@@ -21,6 +21,7 @@ use super::lab::{Lab, Worker, body, field, http_backend, named, read_until, stat
 use crate::{
     balance::{self, Balancer},
     front::{Certificate, Config, Front, Mode},
+    proxy_protocol::{Header, Version},
 };
 
 /// A certificate for `localhost` in files of its own.
@@ -49,13 +50,16 @@ impl Files {
 
     /// Connects, and offers these protocols.
     async fn connect(&self, lab: &Lab, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+        self.shake(lab.connect().await, protocols).await
+    }
+
+    async fn shake(&self, tcp: TcpStream, protocols: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let mut config = config.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        let tcp = lab.connect().await;
         let name = ServerName::try_from("localhost").unwrap();
         within(TlsConnector::from(Arc::new(config)).connect(name, tcp)).await
     }
@@ -138,6 +142,24 @@ async fn nobody_gets_in_without_tls_and_nobody_is_waited_for_without_end() {
     let mut silent = lab.connect().await;
     let _ = within(silent.read_to_end(&mut answer)).await;
     assert_eq!(lab.all_dials(), 0);
+}
+
+#[tokio::test]
+async fn whom_a_proxy_names_comes_before_tls() {
+    let files = Files::new();
+    let backend =
+        http_backend(|request| async move { text(request.headers()["x-forwarded-for"].to_str().unwrap().to_owned()) });
+    let lab = files.lab([backend.await], |config| config.proxy_protocol = true);
+    let header = Header { addresses: Some(("192.0.2.1:5".parse().unwrap(), "192.0.2.2:443".parse().unwrap())) };
+    for version in [Version::V1, Version::V2] {
+        let mut tcp = lab.connect().await;
+        tcp.write_all(&header.encode(version)).await.unwrap();
+        let mut client = files.shake(tcp, &["http/1.1"]).await.unwrap();
+        client.write_all(GET).await.unwrap();
+        let mut response = String::new();
+        within(client.read_to_string(&mut response)).await.unwrap();
+        assert_eq!((status(&response), body(&response)), (200, "192.0.2.1"));
+    }
 }
 
 #[tokio::test]
