@@ -214,7 +214,10 @@ async fn answer(request: Request<Incoming>, desk: Arc<Desk>) -> Result<Response<
         (&Method::POST, "/v1/chat/completions") => complete(request, desk, Shape::OpenAi).await,
         (&Method::POST, "/api/chat") if is_ollama => complete(request, desk, Shape::OllamaChat).await,
         (&Method::POST, "/api/generate") if is_ollama => complete(request, desk, Shape::OllamaText).await,
-        _ => said(StatusCode::NOT_FOUND, &json!({"error": {"code": 404, "message": "File Not Found", "type": "not_found_error"}})),
+        _ => said(
+            StatusCode::NOT_FOUND,
+            &json!({"error": {"code": 404, "message": "File Not Found", "type": "not_found_error"}}),
+        ),
     })
 }
 
@@ -225,9 +228,7 @@ fn openai_models(setup: &Setup) -> Value {
 }
 
 fn ollama_models(models: &[String]) -> Value {
-    let model = |name: &String| {
-        json!({"name": name, "model": name, "modified_at": "2026-01-01T00:00:00Z", "size": 1, "digest": "0", "details": {"format": "gguf"}})
-    };
+    let model = |name: &String| json!({"name": name, "model": name, "modified_at": "2026-01-01T00:00:00Z", "size": 1, "digest": "0", "details": {"format": "gguf"}});
     json!({"models": models.iter().map(model).collect::<Vec<_>>()})
 }
 
@@ -260,10 +261,16 @@ enum Shape {
 async fn complete(request: Request<Incoming>, desk: Arc<Desk>, shape: Shape) -> Response<Body> {
     let job = request.headers().get("x-job").and_then(|job| job.to_str().ok()).map(str::to_owned);
     let Ok(prompt) = Limited::new(request.into_body(), PROMPT_LIMIT).collect().await else {
-        return said(StatusCode::BAD_REQUEST, &json!({"error": {"message": "no body", "type": "invalid_request_error"}}));
+        return said(
+            StatusCode::BAD_REQUEST,
+            &json!({"error": {"message": "no body", "type": "invalid_request_error"}}),
+        );
     };
     let Ok(ask) = serde_json::from_slice::<Value>(&prompt.to_bytes()) else {
-        return said(StatusCode::BAD_REQUEST, &json!({"error": {"message": "no JSON", "type": "invalid_request_error"}}));
+        return said(
+            StatusCode::BAD_REQUEST,
+            &json!({"error": {"message": "no JSON", "type": "invalid_request_error"}}),
+        );
     };
     let model = ask["model"].as_str().unwrap_or_default().to_owned();
     if !desk.setup.models.contains(&model) {
@@ -307,7 +314,8 @@ impl Told {
     /// One token, as it is streamed.
     fn piece(&self, text: &str) -> String {
         match self.shape {
-            Shape::OpenAi => self.event(&json!([{"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": null}])),
+            Shape::OpenAi => self
+                .event(&json!([{"index": 0, "delta": {"role": "assistant", "content": text}, "finish_reason": null}])),
             Shape::OllamaChat | Shape::OllamaText => self.line(text, false),
         }
     }
@@ -355,7 +363,8 @@ async fn at_once(mut work: Work, told: &Told) -> Response<Body> {
     }
     let whole = match told.shape {
         Shape::OpenAi => {
-            let choice = json!({"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"});
+            let choice =
+                json!({"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"});
             json!({"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": told.model, "choices": [choice], "usage": told.usage()})
         }
         // The same line that ends a stream, with everything in it.

@@ -55,7 +55,12 @@ impl Backend {
     pub async fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let stage = Stage { name, script: broadcast::channel(SCRIPT_LAG).0, released: watch::channel(false).0, is_sick: Arc::default() };
+        let stage = Stage {
+            name,
+            script: broadcast::channel(SCRIPT_LAG).0,
+            released: watch::channel(false).0,
+            is_sick: Arc::default(),
+        };
         let task = tokio::spawn(serve(listener, stage.clone()));
         Self { address, stage, task }
     }

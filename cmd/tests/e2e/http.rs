@@ -1,11 +1,16 @@
 //! HTTP/1 as curl speaks it, through two fronts to three workers.
 
 use sha2::{Digest, Sha256};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::{
     backend::Backend,
     balancing, large_bodies, machine,
     process::{Exit, Process, command, installed},
+    soon,
     three::Three,
 };
 
@@ -113,8 +118,15 @@ async fn a_proxy_in_front_names_the_client_by_the_proxy_protocol() {
     let (_backends, three) = fronts(&["--proxy-protocol"]).await;
     for front in three.addresses {
         let url = format!("http://{front}/echo");
-        let told = curl(&["--haproxy-protocol", "--haproxy-clientip", "192.0.2.7", &url]).await;
-        assert!(told.stdout.contains("x-forwarded-for: 192.0.2.7"), "{told:?}");
+        let told = curl(&["--haproxy-protocol", &url]).await;
+        assert!(told.stdout.contains("x-forwarded-for: 127.0.0.1"), "{told:?}");
+        // curl of Debian names nobody but itself.
+        let mut proxy = TcpStream::connect(front).await.unwrap();
+        proxy.write_all(b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n").await.unwrap();
+        proxy.write_all(b"GET /echo HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut told = String::new();
+        soon("the answer", proxy.read_to_string(&mut told)).await.unwrap();
+        assert!(told.contains("x-forwarded-for: 192.0.2.7"), "{told}");
         let without = curl(&[&url]).await;
         assert!(!without.stdout.contains(" 200 "), "served without a header: {without:?}");
     }

@@ -30,7 +30,9 @@ async fn h2load_has_all_its_streams_answered() {
     let (_backends, three) = fronts(&[]).await;
     for front in three.addresses {
         let mut h2load = command(installed("h2load"));
-        let exit = Process::spawn("h2load", h2load.args(["-n4000", "-c8", "-m20", &format!("http://{front}/who")])).exit().await;
+        let exit = Process::spawn("h2load", h2load.args(["-n4000", "-c8", "-m20", &format!("http://{front}/who")]))
+            .exit()
+            .await;
         assert!(exit.stdout.contains("4000 succeeded, 0 failed, 0 errored, 0 timeout"), "{exit:?}");
         assert!(exit.stdout.contains("status codes: 4000 2xx"), "{exit:?}");
     }

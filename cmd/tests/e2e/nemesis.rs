@@ -75,7 +75,8 @@ async fn no_replayable_request_fails_while_workers_are_killed_hung_and_drained_i
     let servers = [setup(), setup(), setup()].map(ModelServer::start);
     let [first, second, third] = servers;
     let servers = [first.await.unwrap(), second.await.unwrap(), third.await.unwrap()];
-    let mut three = Three::start_with(servers.each_ref().map(|server| server.address), &["--drain-timeout=10s"], &[]).await;
+    let mut three =
+        Three::start_with(servers.each_ref().map(|server| server.address), &["--drain-timeout=10s"], &[]).await;
 
     let (stop, tally) = (CancellationToken::new(), Arc::new(Mutex::new(Tally::default())));
     let mut load = JoinSet::new();

@@ -19,7 +19,16 @@ async fn certify(host: &Host, name: &str) -> (String, String) {
     let (certificate, key) = (path("crt"), path("key"));
     let mut openssl = command(installed("openssl"));
     openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
-    openssl.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", &key, "-out", &certificate]);
+    openssl.args([
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+        "-keyout",
+        &key,
+        "-out",
+        &certificate,
+    ]);
     let exit = Process::spawn("openssl", &mut openssl).exit().await;
     assert_eq!(exit.code, Some(0), "{exit:?}");
     (certificate, key)

