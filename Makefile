@@ -12,7 +12,7 @@ BENCH_PEERS := haproxy stunnel4 openssh-server openssh-client openssl
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check fmt clippy docs deny test unit e2e nemesis torture sim ledger-table soak fuzz mutants peers bench bench-peers scale fleet micro instructions \
+.PHONY: help build demo check fmt clippy docs deny test unit e2e nemesis torture sim ledger-table policies soak fuzz mutants peers bench bench-peers scale fleet micro instructions \
 	instructions-record reconcile valgrind install clean
 
 help: ## list the targets
@@ -70,6 +70,10 @@ sim: ## the seeded simulation alone, longer: make sim SEEDS=10000
 ledger-table: ## what the ledger costs at 10 to 10 000 simulated nodes, into its page: make ledger-table NODES=100 to look
 	COMMIT=$$(git describe --always --dirty) $(if $(NODES),NODES=$(NODES)) \
 		$(CARGO) test --release --locked --package p2p-fed-ledger --test sim the_table -- --ignored --nocapture
+
+policies: ## the balancing policies compared, simulated, into their page: make policies FLEET=lab to look
+	COMMIT=$$(git describe --always --dirty) $(if $(FLEET),FLEET=$(FLEET)) \
+		$(CARGO) test --locked --test policies the_table -- --ignored --nocapture
 
 soak: ## streams moving data both ways under back-pressure for ten minutes: make soak SOAK=600
 	SOAK=$(or $(SOAK),600) $(CARGO) test --release --locked --test node soak -- --nocapture

@@ -18,7 +18,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{
     net::UdpSocket,
-    sync::mpsc,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
     time::{MissedTickBehavior, interval, sleep},
 };
@@ -38,7 +38,17 @@ use crate::{
 /// Datagrams of one client that wait for its tunnel at most: a burst while the worker is searched for.
 const QUEUE: usize = 64;
 
-type Sessions = HashMap<SocketAddr, mpsc::Sender<Bytes>>;
+/// Bytes of datagrams that wait in all sessions together: what a second of a fast link brings, and no more than a front can
+/// spare, whoever sends from however many addresses.
+const WAITING: usize = 64 * 1024 * 1024;
+
+type Sessions = HashMap<SocketAddr, mpsc::Sender<Waiting>>;
+
+/// A datagram before its tunnel, and its part of [`WAITING`].
+struct Waiting {
+    datagram: Bytes,
+    _room: OwnedSemaphorePermit,
+}
 
 /// Receives until a drain begins. Sessions end by themselves then: their clients have said their last.
 pub(super) async fn receive(shared: &Arc<Shared>, socket: &Arc<UdpSocket>, clients: &mut JoinSet<()>) {
@@ -47,6 +57,7 @@ pub(super) async fn receive(shared: &Arc<Shared>, socket: &Arc<UdpSocket>, clien
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut sessions = Sessions::new();
     let mut room = vec![0; MAX_DATAGRAM];
+    let waiting = Arc::new(Semaphore::new(WAITING));
     let mut dropped = 0u64;
     loop {
         let received = tokio::select! {
@@ -69,16 +80,25 @@ pub(super) async fn receive(shared: &Arc<Shared>, socket: &Arc<UdpSocket>, clien
         };
         match received {
             Ok((length, client)) => {
+                // An empty one takes room as well.
+                let wanted = u32::try_from(length.max(1)).unwrap_or(u32::MAX);
+                let Ok(_room) = Arc::clone(&waiting).try_acquire_many_owned(wanted) else {
+                    dropped += 1;
+                    continue;
+                };
                 let datagram = Bytes::copy_from_slice(room.get(..length).unwrap_or_default());
-                let Err(unsent) = hand_over(&sessions, client, datagram) else { continue };
-                let is_new = unsent.is_some() && sessions.len() < shared.config.max_connections;
-                let Some(datagram) = unsent.filter(|_| is_new) else {
+                let Err(unsent) = hand_over(&mut sessions, client, Waiting { datagram, _room }) else { continue };
+                if sessions.len() >= shared.config.max_connections {
+                    sessions.retain(|_, session| !session.is_closed());
+                }
+                let is_full = sessions.len() >= shared.config.max_connections;
+                let Some(first) = unsent.filter(|_| !is_full) else {
                     dropped += 1;
                     continue;
                 };
                 let (session, queue) = mpsc::channel(QUEUE);
                 // There is room for it: the queue is fresh.
-                let _ = session.try_send(datagram);
+                let _ = session.try_send(first);
                 sessions.insert(client, session);
                 clients.spawn(serve(Arc::clone(shared), Client { socket: Arc::clone(socket), address: client, queue }));
             }
@@ -95,11 +115,14 @@ pub(super) async fn receive(shared: &Arc<Shared>, socket: &Arc<UdpSocket>, clien
 }
 
 /// Gives a datagram to its session. Comes back with it if there is none, and without it if the session has enough.
-fn hand_over(sessions: &Sessions, client: SocketAddr, datagram: Bytes) -> Result<(), Option<Bytes>> {
+fn hand_over(sessions: &mut Sessions, client: SocketAddr, datagram: Waiting) -> Result<(), Option<Waiting>> {
     let Some(session) = sessions.get(&client) else { return Err(Some(datagram)) };
     session.try_send(datagram).map_err(|error| match error {
         mpsc::error::TrySendError::Full(_) => None,
-        mpsc::error::TrySendError::Closed(datagram) => Some(datagram),
+        mpsc::error::TrySendError::Closed(datagram) => {
+            sessions.remove(&client);
+            Some(datagram)
+        }
     })
 }
 
@@ -107,12 +130,12 @@ fn hand_over(sessions: &Sessions, client: SocketAddr, datagram: Bytes) -> Result
 struct Client {
     socket: Arc<UdpSocket>,
     address: SocketAddr,
-    queue: mpsc::Receiver<Bytes>,
+    queue: mpsc::Receiver<Waiting>,
 }
 
 impl Packets for Client {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
-        self.queue.poll_recv(cx).map(Ok)
+        self.queue.poll_recv(cx).map(|waiting| Ok(waiting.map(|waiting| waiting.datagram)))
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, datagram: &[u8]) -> Poll<io::Result<()>> {

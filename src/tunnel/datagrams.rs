@@ -45,13 +45,15 @@ pub struct Datagrams<P> {
     next: BytesMut,
     /// Set when nothing more is to be sent.
     last_words: Option<Pin<Box<Sleep>>>,
+    /// Sending failed: nothing is to be expected either, and whoever reads hears of it.
+    broken: Option<io::ErrorKind>,
     reader: Option<Waker>,
 }
 
 impl<P: Packets> Datagrams<P> {
     /// Over `packets`, at the beginning of a tunnel.
     pub fn new(packets: P) -> Self {
-        Self { packets, ahead: Bytes::new(), next: BytesMut::new(), last_words: None, reader: None }
+        Self { packets, ahead: Bytes::new(), next: BytesMut::new(), last_words: None, broken: None, reader: None }
     }
 
     /// Bytes that `next` wants in all, as far as it is known.
@@ -69,7 +71,11 @@ impl<P: Packets> Datagrams<P> {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.next.len() >= LENGTH && self.next.len() == self.wanted()? {
             let datagram = self.next.get(LENGTH..).unwrap_or_default();
-            ready!(self.packets.poll_send(cx, datagram))?;
+            if let Err(error) = ready!(self.packets.poll_send(cx, datagram)) {
+                self.broken = Some(error.kind());
+                self.reader.take().into_iter().for_each(Waker::wake);
+                return Poll::Ready(Err(error));
+            }
             // The room is given back: most sessions rest.
             self.next = BytesMut::new();
         }
@@ -80,6 +86,9 @@ impl<P: Packets> Datagrams<P> {
 impl<P: Packets> AsyncRead for Datagrams<P> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Some(kind) = this.broken {
+            return Poll::Ready(Err(kind.into()));
+        }
         if this.ahead.is_empty() {
             if let Poll::Ready(received) = this.packets.poll_recv(cx) {
                 let Some(datagram) = received? else { return Poll::Ready(Ok(())) };

@@ -13,7 +13,7 @@ use tokio::{io::ReadBuf, net::UdpSocket};
 use crate::tunnel::{MAX_DATAGRAM, Packets};
 
 /// A socket that is connected to a backend: what others send to it is dropped by the kernel, and a port where nobody
-/// listens shows as a refused connection.
+/// listens shows as a refused connection when the next datagram is sent.
 #[derive(Debug)]
 pub(super) struct Socket(UdpSocket);
 

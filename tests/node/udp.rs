@@ -170,8 +170,13 @@ async fn more_clients_than_may_be_are_not_served_and_idle_ones_make_room() {
     .await;
     let clients = [lab.client().await, lab.client().await, lab.client().await];
     assert_eq!(clients[0].ask(b"0").await, b"a0");
+    assert_eq!(clients[1].ask(b"1").await, b"a1");
+    clients[2].0.send(b"2").await.unwrap();
+    // Received behind it: once it is answered the third client's was looked at.
+    assert_eq!(clients[1].ask(b"1").await, b"a1");
+    assert_eq!(lab.front.counters().requests_total, 2);
     sessions(&lab.front, 0).await;
-    assert_eq!(clients[0].ask(b"again").await, b"aagain", "a client whose session ended begins another");
+    assert_eq!(clients[2].ask(b"again").await, b"aagain", "there is room at once");
     let newest = lab.front.journal(1).pop().unwrap();
     assert_eq!((newest.what.as_str(), newest.outcome.as_str()), ("udp", "idle"));
 }
