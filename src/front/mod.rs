@@ -4,7 +4,7 @@
 //! worker per request or per connection, opens a **tunnel** to it and carries the bytes. A worker that can't be reached
 //! or declines costs the client nothing: until the verdict says *accepted*, no byte of the client has left the front, so
 //! the next worker is tried, within [`Config::retries`]. Where all are busy it waits in the balancer's queue; what is
-//! repeated beyond that is bounded by a budget ([`budget`]), and what became of it all is taken down ([`journal`]).
+//! repeated beyond that is bounded by a budget (`budget`), and what became of it all is taken down (`journal`).
 //!
 //! ```text
 //! Listener ── permit ─▶ PROXY header ▸ TLS ▸ detect ─┬─▶ tcp    pick ▸ dial ▸ splice

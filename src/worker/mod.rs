@@ -12,9 +12,9 @@
 //! **Invariant.** A worker connects to the targets of its own configuration and to nothing else; no address ever comes from
 //! the wire. Every tunnel that is being served is counted, and takes its count back when it ends, however it ends.
 //!
-//! What is under way at each backend is counted ([`tally`]), told to every front with the verdicts and ends of its own
-//! requests, and pushed to those who ask ([`push`]). For that a worker looks into HTTP as far as to see where requests and
-//! responses begin and end ([`observer`]), and no further.
+//! What is under way at each backend is counted (`tally`), told to every front with the verdicts and ends of its own
+//! requests, and pushed to those who ask (`push`). For that a worker looks into HTTP as far as to see where requests and
+//! responses begin and end (`observer`), and no further.
 //!
 //! It does not admit nodes (whoever hands it a carrier vouches for `from`), publish records, or change a byte.
 
