@@ -5,14 +5,14 @@ BIN        := target/release/p2p-fed
 VENV       := target/venv
 PYTHON     ?= python3
 # What the tests meet as foreign peers; each is a Debian package.
-PEERS      := nginx-light netcat-openbsd curl
+PEERS      := nginx-light netcat-openbsd curl wrk nghttp2-client slowhttptest openssl
 APT        := env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends
 # What the benchmark compares with; the rest of it is a crate.
 BENCH_PEERS := haproxy stunnel4 openssh-server openssh-client openssl
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check fmt clippy docs deny test unit e2e sim ledger-table soak fuzz mutants peers bench bench-peers scale fleet micro instructions \
+.PHONY: help build demo check fmt clippy docs deny test unit e2e nemesis torture sim ledger-table policies soak fuzz mutants peers bench bench-peers scale fleet micro instructions \
 	instructions-record reconcile valgrind install clean
 
 help: ## list the targets
@@ -56,12 +56,24 @@ unit: ## the tests that need no peers: units, laws, simulation, whole nodes in p
 e2e: build peers ## the tests of the release binary with real servers and clients alone
 	$(E2E) $(CARGO) test --locked --package p2p-fed-cli --test e2e
 
+nemesis: build peers ## workers killed, hung and drained in turn under load, of which no client notices: make nemesis MINUTES=10
+	$(E2E) NEMESIS_SECONDS=$$(( $(or $(MINUTES),10) * 60 )) \
+		$(CARGO) test --locked --package p2p-fed-cli --test e2e nemesis -- --nocapture
+
+torture: build peers ## a thousand clients of each kind that are slow on purpose, for half a minute
+	ulimit -n $$(ulimit -Hn) && $(E2E) TORTURE_CONNECTIONS=1000 TORTURE_SECONDS=30 \
+		$(CARGO) test --locked --package p2p-fed-cli --test e2e torture -- --nocapture
+
 sim: ## the seeded simulation alone, longer: make sim SEEDS=10000
 	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release --locked --package p2p-fed-ledger --test sim
 
 ledger-table: ## what the ledger costs at 10 to 10 000 simulated nodes, into its page: make ledger-table NODES=100 to look
 	COMMIT=$$(git describe --always --dirty) $(if $(NODES),NODES=$(NODES)) \
 		$(CARGO) test --release --locked --package p2p-fed-ledger --test sim the_table -- --ignored --nocapture
+
+policies: ## the balancing policies compared, simulated, into their page: make policies FLEET=lab to look
+	COMMIT=$$(git describe --always --dirty) $(if $(FLEET),FLEET=$(FLEET)) \
+		$(CARGO) test --locked --test policies the_table -- --ignored --nocapture
 
 soak: ## streams moving data both ways under back-pressure for ten minutes: make soak SOAK=600
 	SOAK=$(or $(SOAK),600) $(CARGO) test --release --locked --test node soak -- --nocapture
@@ -136,7 +148,7 @@ install: ## install the binary for this user
 	$(CARGO) install --locked --path cmd
 
 peers: $(VENV)/ready ## install the servers and clients that the tests talk to
-	@missing=; for tool in nginx nc curl; do \
+	@missing=; for tool in nginx nc curl wrk h2load nghttp slowhttptest openssl; do \
 		PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then $(SUDO) apt-get update -qq && \
 		$(SUDO) $(APT) $(PEERS); fi

@@ -11,7 +11,7 @@
 //! 4  worker    front       api             roles; they never import each other
 //! 3  gossip    tunnel      balance         mechanisms
 //! 2  net                                   the only module that names libp2p's Swarm
-//! 1  token     identity
+//! 1  token     identity  proxy_protocol
 //! 0  p2p-fed-ledger (its own package)      pure
 //! ```
 
@@ -24,6 +24,7 @@ pub mod gossip;
 pub mod identity;
 pub mod net;
 pub mod node;
+pub mod proxy_protocol;
 pub mod telemetry;
 pub mod token;
 pub mod tunnel;

@@ -36,11 +36,8 @@ pub(crate) struct AskFlags {
     output: OutputFlags,
 }
 
-/// Something that a node can be asked for.
+/// What a node answers.
 pub(crate) trait Answer: Serialize + Sized {
-    /// Asks for it.
-    async fn of(client: &Client) -> Result<Self, Error>;
-
     /// For people.
     fn show(&self) -> String;
 
@@ -48,12 +45,16 @@ pub(crate) trait Answer: Serialize + Sized {
     fn is_news(&self, before: &Self) -> bool;
 }
 
-/// Asks once, or until interrupted.
-pub(crate) async fn ask<A: Answer>(flags: &AskFlags, log: &LogFlags) -> Result<(), Failure> {
+/// Asks `question` once, or until interrupted.
+pub(crate) async fn ask<A: Answer>(
+    flags: &AskFlags,
+    log: &LogFlags,
+    question: impl AsyncFn(&Client) -> Result<A, Error>,
+) -> Result<(), Failure> {
     telemetry::init(&log.settings().resolve())?;
     let runtime = RuntimeDir::open().map_err(Failure::run)?;
     let client = Client::find(runtime.path(), flags.node.as_deref()).await?;
-    let answer = A::of(&client).await?;
+    let answer = question(&client).await?;
     if !flags.watch {
         return match flags.output.output {
             Output::Text => output::print(&answer.show()),
@@ -63,13 +64,18 @@ pub(crate) async fn ask<A: Answer>(flags: &AskFlags, log: &LogFlags) -> Result<(
     let mut signals =
         Signals::listen().map_err(|error| Failure::run(format_args!("cannot listen to signals: {error}")))?;
     tokio::select! {
-        ended = follow(&client, answer, flags.output.output) => ended,
+        ended = follow(&client, question, answer, flags.output.output) => ended,
         () = signals.stop() => Err(Failure::Interrupted("interrupted")),
     }
 }
 
 /// Shows each answer that is news. Ends only with a failure.
-async fn follow<A: Answer>(client: &Client, mut answer: A, output: Output) -> Result<(), Failure> {
+async fn follow<A: Answer>(
+    client: &Client,
+    question: impl AsyncFn(&Client) -> Result<A, Error>,
+    mut answer: A,
+    output: Output,
+) -> Result<(), Failure> {
     loop {
         match output {
             Output::Text => output::redraw(&answer.show())?,
@@ -77,7 +83,7 @@ async fn follow<A: Answer>(client: &Client, mut answer: A, output: Output) -> Re
         }
         loop {
             sleep(PERIOD).await;
-            let next = A::of(client).await?;
+            let next = question(client).await?;
             if next.is_news(&answer) {
                 answer = next;
                 break;

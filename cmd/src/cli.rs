@@ -4,8 +4,8 @@ use clap::{Args, Parser, Subcommand};
 use p2p_fed::{config::LogSettings, telemetry::Format};
 
 use crate::{
-    ask::AskFlags, ban::Ban, completions::Completions, demo::Demo, exit::Failure, expose::Expose, man::Manual, output,
-    run::Run, serve::Serve, token::TokenCommand, token_source::Masked, version::Version,
+    ask::AskFlags, ban::Ban, completions::Completions, demo::Demo, exit::Failure, explain::Explain, expose::Expose,
+    man::Manual, output, run::Run, serve::Serve, token::TokenCommand, token_source::Masked, version::Version,
 };
 
 /// A federated, load-balancing tunnel proxy for machines that share one token.
@@ -57,6 +57,7 @@ pub(crate) enum Command {
     /// Ask the node running here for the records it holds
     #[command(after_help = "Example:\n  p2p-fed ledger --node laptop")]
     Ledger(AskFlags),
+    Explain(Explain),
     Demo(Demo),
     Completions(Completions),
     Man(Manual),

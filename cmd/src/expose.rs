@@ -6,6 +6,7 @@ use clap::Args;
 use p2p_fed::{
     config::{ExportSettings, Label, LogSettings, Settings, Span},
     ledger::NodeId,
+    proxy_protocol::Version,
     worker::{Export, Health},
 };
 
@@ -57,6 +58,10 @@ pub(crate) struct Expose {
     #[arg(long, value_name = "TIME", env = "P2P_FED_IDLE_TIMEOUT", help_heading = "Services")]
     idle_timeout: Option<Span>,
 
+    /// Tell the backends of each connection's client by the PROXY protocol: v1 or v2 [default: not]
+    #[arg(long, value_name = "VERSION", env = "P2P_FED_SEND_PROXY", help_heading = "Services")]
+    send_proxy: Option<Version>,
+
     #[command(flatten)]
     pub(crate) node: NodeFlags,
 }
@@ -92,6 +97,7 @@ impl Expose {
             labels: (!self.label.is_empty()).then_some(labels),
             allow: said(&self.allow),
             idle_timeout: self.idle_timeout,
+            send_proxy: self.send_proxy,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `p2p-fed ledger`: who says what of itself, and what it costs to know.
 
-use p2p_fed::api::{Client, Ledger, Record, Traffic, Volume, client::Error};
+use p2p_fed::api::{Ledger, Record, Traffic, Volume};
 
 use crate::{
     ask::Answer,
@@ -8,10 +8,6 @@ use crate::{
 };
 
 impl Answer for Ledger {
-    async fn of(client: &Client) -> Result<Self, Error> {
-        client.ledger().await
-    }
-
     fn show(&self) -> String {
         let quarantined: Vec<_> = self.records.iter().filter(|record| record.quarantined).collect();
         let parts = [

@@ -16,6 +16,7 @@ mod decree;
 mod demo;
 mod descriptors;
 mod exit;
+mod explain;
 mod expose;
 mod issuer;
 mod ledger;
@@ -37,7 +38,7 @@ mod version;
 
 use std::process::ExitCode;
 
-use p2p_fed::api::{Ledger, Peers, Services, Status};
+use p2p_fed::api::Client;
 
 use crate::{
     cli::{Cli, Command},
@@ -60,10 +61,11 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Expose(expose) => wait(lifetime::run(&*expose, &log)),
         Command::Serve(serve) => wait(lifetime::run(&*serve, &log)),
         Command::Run(run) => wait(lifetime::run(&*run, &log)),
-        Command::Status(flags) => wait(ask::ask::<Status>(&flags, &log)),
-        Command::Peers(flags) => wait(ask::ask::<Peers>(&flags, &log)),
-        Command::Services(flags) => wait(ask::ask::<Services>(&flags, &log)),
-        Command::Ledger(flags) => wait(ask::ask::<Ledger>(&flags, &log)),
+        Command::Status(flags) => wait(ask::ask(&flags, &log, Client::status)),
+        Command::Peers(flags) => wait(ask::ask(&flags, &log, Client::peers)),
+        Command::Services(flags) => wait(ask::ask(&flags, &log, Client::services)),
+        Command::Ledger(flags) => wait(ask::ask(&flags, &log, Client::ledger)),
+        Command::Explain(explain) => wait(explain.perform(&log)),
         Command::Demo(demo) => wait(demo.perform(&log)),
         Command::Completions(completions) => completions.perform(),
         Command::Man(man) => man.perform(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use p2p_fed::api::{Barred, Client, Peer, Peers, client::Error};
+use p2p_fed::api::{Barred, Peer, Peers};
 
 use crate::{
     ask::Answer,
@@ -10,10 +10,6 @@ use crate::{
 };
 
 impl Answer for Peers {
-    async fn of(client: &Client) -> Result<Self, Error> {
-        client.peers().await
-    }
-
     fn show(&self) -> String {
         let connected = match self.peers.is_empty() {
             true => "no peers: this node is alone in its network\n".to_owned(),

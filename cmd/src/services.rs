@@ -1,17 +1,16 @@
 //! `p2p-fed services`: what the network offers, and who.
 
-use p2p_fed::api::{Client, Service, Services, Worker, client::Error};
+use p2p_fed::api::{Service, Services, Worker};
 
 use crate::{
     ask::Answer,
-    table::{Table, milliseconds, or_dash},
+    table::{Table, bytes, milliseconds, or_dash},
 };
 
-impl Answer for Services {
-    async fn of(client: &Client) -> Result<Self, Error> {
-        client.services().await
-    }
+/// Names of models that a line has room for.
+const MODELS_SHOWN: usize = 3;
 
+impl Answer for Services {
     fn show(&self) -> String {
         if self.services.is_empty() {
             return "no services: nobody in the network offers one\n".to_owned();
@@ -31,11 +30,15 @@ pub(crate) fn table(services: &[Service]) -> Table {
         "WORKER",
         "STATE",
         "IN FLIGHT",
+        "LOAD",
+        "RATE",
         "REQUESTS",
         "FAILURES",
         "P50",
         "P99",
         "WEIGHT",
+        "TIER",
+        "MODELS",
         "LABELS",
     ];
     let mut table = Table::new(headings);
@@ -47,24 +50,51 @@ pub(crate) fn table(services: &[Service]) -> Table {
             table.row([service.name.clone(), or_dash(protocol(service)), "no worker".to_owned()]);
         }
     }
-    table
+    table.without_unknown(&["LOAD", "RATE", "TIER", "MODELS", "LABELS"])
 }
 
-fn row(service: &Service, worker: &Worker) -> [String; 11] {
+fn row(service: &Service, worker: &Worker) -> [String; 15] {
     let labels: Vec<_> = worker.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     [
         service.name.clone(),
         or_dash(protocol(service)),
         worker.name.clone(),
         worker.state.clone(),
-        if worker.slots == 0 { worker.in_flight.to_string() } else { format!("{}/{}", worker.in_flight, worker.slots) },
+        worker.in_flight.to_string(),
+        or_dash(load(worker)),
+        or_dash((worker.rate > 0.0).then(|| format!("{}/s", bytes(worker.rate as u64)))),
         worker.requests_total.to_string(),
         worker.failures_total.to_string(),
         or_dash(worker.latency_ms.map(|latency| milliseconds(latency.p50))),
         or_dash(worker.latency_ms.map(|latency| milliseconds(latency.p99))),
         worker.weight.to_string(),
+        or_dash((worker.tier > 0).then_some(worker.tier)),
+        or_dash(models(worker)),
         labels.join(" "),
     ]
+}
+
+/// What is there of all fronts, and of how many at most; nothing where it is not known to differ from what is there of ours.
+fn load(worker: &Worker) -> Option<String> {
+    let load = worker.load.unwrap_or(worker.in_flight);
+    match worker.slots {
+        0 => (load != worker.in_flight).then(|| load.to_string()),
+        slots => Some(format!("{load}/{slots}")),
+    }
+}
+
+/// Those in memory, and how many there are beside; where none is in memory, those that it has.
+fn models(worker: &Worker) -> Option<String> {
+    let is_loaded = worker.models.iter().any(|model| model.loaded);
+    let mut shown: Vec<_> =
+        worker.models.iter().filter(|model| model.loaded == is_loaded).map(|model| model.name.as_str()).collect();
+    shown.truncate(MODELS_SHOWN);
+    let others = worker.models.len() - shown.len();
+    match (shown.is_empty(), others) {
+        (true, _) => None,
+        (false, 0) => Some(shown.join(" ")),
+        (false, others) => Some(format!("{} +{others}", shown.join(" "))),
+    }
 }
 
 /// Known once somebody offers the service.

@@ -1,7 +1,7 @@
 //! `p2p-fed status`: how the node is, on one page.
 
 use p2p_fed::{
-    api::{Client, Export, Front, Status, client::Error},
+    api::{Export, Front, Status},
     ledger::NodeId,
 };
 
@@ -12,10 +12,6 @@ use crate::{
 };
 
 impl Answer for Status {
-    async fn of(client: &Client) -> Result<Self, Error> {
-        client.status().await
-    }
-
     fn show(&self) -> String {
         let parts = [
             summary(self),
@@ -54,14 +50,18 @@ fn summary(status: &Status) -> String {
 }
 
 fn fronts(fronts: &[Front]) -> Table {
-    let mut table = Table::new(["SERVICE", "LISTEN", "POLICY", "MODE", "IN FLIGHT", "REQUESTS"]);
+    let mut table = Table::new(["SERVICE", "LISTEN", "POLICY", "MODE", "IN FLIGHT", "QUEUED", "REQUESTS"]);
     for front in fronts {
         table.row([
             front.service.clone(),
             front.listen.clone(),
-            front.policy.clone(),
+            match &front.policy_fault {
+                Some(_) => format!("{} (failing)", front.policy),
+                None => front.policy.clone(),
+            },
             front.mode.clone(),
             front.in_flight.to_string(),
+            front.queued.to_string(),
             front.requests_total.to_string(),
         ]);
     }
@@ -86,7 +86,7 @@ fn exports(exports: &[Export]) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use p2p_fed::api::{Latency, Node, Peer, Service, Worker};
+    use p2p_fed::api::{Latency, Model, Node, Peer, Service, Worker};
 
     use super::*;
 
@@ -109,12 +109,30 @@ mod tests {
             name: "gpu1".into(),
             state: "ready".into(),
             in_flight: 1,
+            load: Some(3),
             requests_total: 12,
             failures_total: 0,
             latency_ms: Some(Latency { p50: 3.1, p99: 9.7 }),
             slots: 4,
+            rate: 2048.0,
+            tier: 0,
+            models: [("a", false), ("b", true)].map(|(name, loaded)| Model { name: name.into(), loaded }).into(),
             weight: 100,
             labels: [("model".to_owned(), "llama".to_owned())].into(),
+        };
+        let front = Front {
+            service: "federated".into(),
+            listen: "127.0.0.1:8080".into(),
+            policy: "external:unix:s".into(),
+            policy_fault: Some("cannot connect".into()),
+            mode: "auto".into(),
+            requests_total: 12,
+            in_flight: 1,
+            queued: 2,
+            retries_total: 0,
+            tokens_read_total: 0,
+            tokens_made_total: 0,
+            tokens_estimated_total: 0,
         };
         Status {
             version: "0.1.0".into(),
@@ -123,7 +141,7 @@ mod tests {
             ready: true,
             peers: vec![peer],
             services: vec![Service { name: "federated".into(), protocol: "http".into(), workers: vec![worker] }],
-            fronts: vec![],
+            fronts: vec![front],
             exports: vec![],
         }
     }
@@ -145,8 +163,12 @@ mod tests {
              gpu1  direct  quic       stream   0.4ms  /ip4/192.0.2.7/udp/4001/quic-v1  {id}\n\
              \n\
              services\n\
-             SERVICE    PROTOCOL  WORKER  STATE  IN FLIGHT  REQUESTS  FAILURES  P50    P99    WEIGHT  LABELS\n\
-             federated  http      gpu1    ready  1/4        12        0         3.1ms  9.7ms  100     model=llama\n"
+             SERVICE    PROTOCOL  WORKER  STATE  IN FLIGHT  LOAD  RATE      REQUESTS  FAILURES  P50    P99    WEIGHT  MODELS  LABELS\n\
+             federated  http      gpu1    ready  1          3/4   2.0KiB/s  12        0         3.1ms  9.7ms  100     b +1    model=llama\n\
+             \n\
+             fronts\n\
+             SERVICE    LISTEN          POLICY                     MODE  IN FLIGHT  QUEUED  REQUESTS\n\
+             federated  127.0.0.1:8080  external:unix:s (failing)  auto  1          2       12\n"
         );
         assert_eq!(status().show(), page);
     }

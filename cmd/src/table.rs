@@ -21,8 +21,20 @@ impl Table {
 
     /// Adds a row. What a terminal would take for a command is shown as `?`.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        let clean = |cell: String| cell.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-        self.rows.push(cells.into_iter().map(clean).collect());
+        self.rows.push(cells.iter().map(|cell| clean(cell)).collect());
+    }
+
+    /// Without those of the columns with these headings in which nothing is known.
+    #[must_use]
+    pub(crate) fn without_unknown(mut self, headings: &[&str]) -> Self {
+        let all = self.rows.first().cloned().unwrap_or_default();
+        for (column, _) in all.iter().enumerate().filter(|(_, name)| headings.contains(&name.as_str())).rev() {
+            let cells = self.rows.iter().skip(1).filter_map(|row| row.get(column));
+            if cells.into_iter().all(|cell| cell == "-" || cell.is_empty()) {
+                self.rows.iter_mut().filter(|row| column < row.len()).for_each(|row| drop(row.remove(column)));
+            }
+        }
+        self
     }
 }
 
@@ -38,6 +50,11 @@ impl fmt::Display for Table {
         }
         Ok(())
     }
+}
+
+/// What a terminal would take for a command is shown as `?`.
+pub(crate) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// A cell for a value that may not be known.
@@ -91,6 +108,18 @@ mod tests {
         table.row(["größer".into(), "ready".into()]);
         table.row(["a\u{1b}[31m".into(), String::new()]);
         assert_eq!(table.to_string(), "NAME    STATE\ngrößer  ready\na?[31m\n");
+    }
+
+    #[test]
+    fn columns_of_which_nothing_is_known_can_be_left_out() {
+        let mut table = Table::new(["NAME", "RATE", "TIER", "NODE"]);
+        table.row(["a".into(), "-".into(), "-".into(), "-".into()]);
+        table.row(["b".into(), "-".into(), "1".into(), "-".into()]);
+        table.row(["c".into()]);
+        assert_eq!(
+            table.without_unknown(&["RATE", "TIER"]).to_string(),
+            "NAME  TIER  NODE\na     -     -\nb     1     -\nc\n"
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time::timeout};
 
-use super::{Decided, Issued, Ledger, Peers, Proposal, Services, Status, server::Complaint};
+use super::{Decided, Explained, Issued, Ledger, Peers, Proposal, Services, Status, Wanted, server::Complaint};
 
 /// How long a node may take to answer. It sits on the same machine; one that takes longer hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -79,6 +79,14 @@ pub enum Error {
         /// What it said.
         reason: String,
     },
+    /// It has nothing to tell of such a request.
+    #[error("{reason}")]
+    Unexplained {
+        /// What it said.
+        reason: String,
+        /// There are several such requests.
+        several: bool,
+    },
     /// It answered something else than what was asked.
     #[error("the node at {} gave no usable answer: {reason}", path.display())]
     Unusable {
@@ -92,7 +100,7 @@ pub enum Error {
 impl Error {
     /// Whoever asked has to ask differently.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Several(_) | Self::Unknown { .. })
+        matches!(self, Self::Several(_) | Self::Unknown { .. } | Self::Unexplained { several: true, .. })
     }
 }
 
@@ -169,6 +177,23 @@ impl Client {
     /// As [`Self::status`].
     pub async fn ledger(&self) -> Result<Ledger, Error> {
         self.get("/v1/ledger").await
+    }
+
+    /// Why recent requests went where they went.
+    ///
+    /// # Errors
+    /// [`Error::Unexplained`], and as [`Self::status`].
+    pub async fn explain(&self, wanted: &Wanted) -> Result<Explained, Error> {
+        let (status, answer) = self.ask(Method::GET, &wanted.route(), Bytes::new()).await?;
+        if status == StatusCode::OK {
+            return self.read(&answer);
+        }
+        match serde_json::from_slice(&answer) {
+            Ok(Complaint { error }) => {
+                Err(Error::Unexplained { reason: error, several: status == StatusCode::CONFLICT })
+            }
+            Err(_) => Err(self.unusable(format_args!("the question was answered with {status}"))),
+        }
     }
 
     /// What the network's issuer decided, and whom the next decree may be about.

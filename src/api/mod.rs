@@ -1,7 +1,7 @@
 //! What a node says to the people on its own machine.
 //!
 //! A node answers HTTP/1.1 on a Unix socket, the **control socket**, in the user's runtime folder. The commands that ask a
-//! running node (`status`, `peers`, `services`, `ledger`, `ban`, `token rotate`) are clients of it, and so is
+//! running node (`status`, `peers`, `services`, `ledger`, `explain`, `ban`, `token rotate`) are clients of it, and so is
 //! `curl --unix-socket`.
 //!
 //! ```text
@@ -9,6 +9,7 @@
 //! GET  /v1/peers       its connected members, and those refused (Peers)
 //! GET  /v1/services    what the network offers (Services)
 //! GET  /v1/ledger      the records held, and what they cost (Ledger)
+//! GET  /v1/explain     why recent requests went where they went (Explained); /v1/explain/[SERVICE/]NUMBER for one of them
 //! GET  /v1/decree      what the network's issuer decided, and whom the next decree may be about (Issued)
 //! POST /v1/decree      the issuer's next decree (Proposal); answered with its number (Decided), or why it was declined
 //! GET  /healthz        200 while the process answers
@@ -23,6 +24,7 @@
 
 pub mod client;
 mod decree;
+mod explain;
 mod server;
 mod status;
 #[cfg(test)]
@@ -35,10 +37,11 @@ use futures::future::BoxFuture;
 pub use client::Client;
 pub(crate) use decree::hex;
 pub use decree::{Decided, Declined, InForce, Issued, Member, Proposal};
+pub use explain::{Attempt, COUNT_MAX, Candidate, Explained, Request, Tokens, Unexplained, Wanted};
 pub use server::{BindError, Server};
 pub use status::{
-    Barred, Export, Front, Invited, Latency, Ledger, Node, Peer, Peers, Record, Refusal, Service, Services, Status,
-    Traffic, Volume, Worker,
+    Barred, Export, Front, Invited, Latency, Ledger, Model, Node, Peer, Peers, Record, Refusal, Service, Services,
+    Status, Traffic, Volume, Worker,
 };
 
 /// Where the answers come from: the node.
@@ -51,6 +54,12 @@ pub trait Source: Send + Sync + 'static {
 
     /// The records it holds now, and what they cost.
     fn ledger(&self) -> Ledger;
+
+    /// The requests that its fronts took, those that are wanted.
+    ///
+    /// # Errors
+    /// Why there are none to tell.
+    fn explain(&self, wanted: &Wanted) -> Result<Explained, Unexplained>;
 
     /// What the network's issuer decided, as far as is known here, and whom it may decide about.
     fn issued(&self) -> Issued;

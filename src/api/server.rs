@@ -28,7 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Decided, Declined, Proposal, Services, Source};
+use super::{Decided, Declined, Proposal, Services, Source, Unexplained, Wanted};
 use crate::ledger::DECREE_MAX;
 
 /// Connections at once. A person and a few scripts have some; the next ones wait in the kernel's queue.
@@ -165,6 +165,12 @@ pub(super) struct Complaint {
 async fn respond(request: Request<Incoming>, source: &dyn Source) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
     let (path, is_get) = (head.uri.path(), matches!(head.method, Method::GET | Method::HEAD));
+    if let Some(which) = path.strip_prefix("/v1/explain").filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+        return match is_get {
+            true => explain(which, head.uri.query(), source),
+            false => only("GET, HEAD", "only GET is answered here"),
+        };
+    }
     match path {
         "/v1/decree" if head.method == Method::POST => decide(body, source).await,
         "/v1/decree" if !is_get => only("GET, HEAD, POST", "only GET and POST are answered here"),
@@ -180,6 +186,21 @@ async fn respond(request: Request<Incoming>, source: &dyn Source) -> Response<Fu
         "/readyz" if source.status().ready => text(StatusCode::OK, "ready\n"),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         _ => complain(StatusCode::NOT_FOUND, "no such route"),
+    }
+}
+
+/// Tells of the requests that `which` and `query` name.
+fn explain(which: &str, query: Option<&str>, source: &dyn Source) -> Response<Full<Bytes>> {
+    match Wanted::parse(which, query).and_then(|wanted| source.explain(&wanted)) {
+        Ok(explained) => json(StatusCode::OK, &explained),
+        Err(reason) => {
+            let status = match reason {
+                Unexplained::Malformed => StatusCode::BAD_REQUEST,
+                Unexplained::Several(_) => StatusCode::CONFLICT,
+                _ => StatusCode::NOT_FOUND,
+            };
+            complain(status, &reason.to_string())
+        }
     }
 }
 

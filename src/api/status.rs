@@ -106,19 +106,40 @@ pub struct Worker {
     pub state: String,
     /// Connections or requests that this node's fronts have there now.
     pub in_flight: u64,
+    /// The same of all fronts, as far as it reports; none where no front here balances over it.
+    #[serde(default)]
+    pub load: Option<u64>,
     /// Those that it was picked for since this node started.
     pub requests_total: u64,
     /// Those of them that failed there.
     pub failures_total: u64,
     /// Time to the response, where measured.
     pub latency_ms: Option<Latency>,
-    /// Connections it takes at once; 0 without a cap.
-    pub slots: u16,
+    /// How many it works on at once; 0 where nobody knows.
+    pub slots: u32,
+    /// Bytes of responses per second and busy slot, as it reports; 0 where nobody knows.
+    #[serde(default)]
+    pub rate: f32,
+    /// Its tier: those of a higher one are used while none of a lower one can take work.
+    #[serde(default)]
+    pub tier: u8,
+    /// The models that it has, where its backend has some.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<Model>,
     /// Relative share.
     pub weight: u8,
     /// Its labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+}
+
+/// A model of a worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Model {
+    /// As requests name it; `*` stands for others.
+    pub name: String,
+    /// It is in memory now.
+    pub loaded: bool,
 }
 
 /// Percentiles over the last requests.
@@ -137,14 +158,32 @@ pub struct Front {
     pub service: String,
     /// Where clients connect.
     pub listen: String,
-    /// How it picks.
+    /// How it picks: a policy's name, or `external:URL`.
     pub policy: String,
+    /// Why the scorer of `external:URL` is not asked now, where it fails; `least-used` decides meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_fault: Option<String>,
     /// `auto`, `http` or `tcp`.
     pub mode: String,
     /// Requests (HTTP) and connections (TCP) taken.
     pub requests_total: u64,
     /// Those under way.
     pub in_flight: u64,
+    /// Those of them that wait for a free slot.
+    #[serde(default)]
+    pub queued: u64,
+    /// Requests that were sent to a further worker after one may have got them.
+    #[serde(default)]
+    pub retries_total: u64,
+    /// Tokens that model servers said they read for its requests.
+    #[serde(default)]
+    pub tokens_read_total: u64,
+    /// Tokens that they said they made.
+    #[serde(default)]
+    pub tokens_made_total: u64,
+    /// About how many more were made in streams that said nothing of it.
+    #[serde(default)]
+    pub tokens_estimated_total: u64,
 }
 
 /// A local backend on offer.

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{client::Error, *};
+use super::{client::Error, explain::tests::request, *};
 use crate::ledger::{DECREE_MAX, WireError};
 
 #[derive(Default)]
@@ -31,10 +31,14 @@ impl Source for Sample {
             name: "gpu1".into(),
             state: "ready".into(),
             in_flight: 1,
+            load: Some(3),
             requests_total: 12,
             failures_total: 0,
             latency_ms: Some(Latency { p50: 3.1, p99: 9.7 }),
-            slots: 0,
+            slots: 4,
+            rate: 2048.0,
+            tier: 0,
+            models: vec![Model { name: "llama".into(), loaded: true }],
             weight: 100,
             labels: [("model".to_owned(), "llama".to_owned())].into(),
         };
@@ -56,6 +60,12 @@ impl Source for Sample {
 
     fn ledger(&self) -> Ledger {
         Ledger { revision: 3, ..Ledger::default() }
+    }
+
+    fn explain(&self, wanted: &Wanted) -> Result<Explained, Unexplained> {
+        let requests = [request("llm", 1, 10), request("llm", 2, 30), request("web", 2, 20)];
+        let requests = requests.into_iter().filter(|request| wanted.takes(&request.service, request.number));
+        wanted.answer(&["llm", "web"], requests.collect())
     }
 
     fn issued(&self) -> Issued {
@@ -125,6 +135,35 @@ async fn the_client_reads_what_the_source_says() {
     assert_eq!(client.peers().await.unwrap().peers, []);
     assert_eq!(client.ledger().await.unwrap(), node.source.ledger());
     assert_eq!(client.issued().await.unwrap(), node.source.issued());
+}
+
+#[tokio::test]
+async fn requests_are_explained_and_those_that_cannot_be_are_told_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = start(&folder, "laptop");
+    let client = Client::at(&node.path);
+    let explain = async |service: Option<&str>, number| {
+        client.explain(&Wanted { service: service.map(str::to_owned), number, count: 2 }).await
+    };
+    assert_eq!(explain(None, None).await.unwrap().requests, [request("web", 2, 20), request("llm", 2, 30)]);
+    assert_eq!(explain(Some("llm"), None).await.unwrap().requests.len(), 2);
+    assert_eq!(explain(Some("llm"), Some(2)).await.unwrap().requests, [request("llm", 2, 30)]);
+    assert_eq!(explain(None, Some(1)).await.unwrap().requests, [request("llm", 1, 10)]);
+    let error = explain(None, Some(2)).await.unwrap_err();
+    assert!(error.is_usage() && error.to_string().contains("llm/2, web/2"), "{error}");
+    for (service, number, part) in
+        [(None, Some(9), "request 9 is not known"), (Some("x"), None, "no front for service x")]
+    {
+        let error = explain(service, number).await.unwrap_err();
+        assert!(!error.is_usage() && error.to_string().contains(part), "{error}");
+    }
+    for route in ["/v1/explain/x", "/v1/explain?count=0", "/v1/explain?x=1", "/v1/explain/"] {
+        let answer = get(&node.path, route).await;
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("ask for /v1/explain"), "{route}: {answer}");
+    }
+    assert!(get(&node.path, "/v1/explained").await.starts_with("HTTP/1.1 404 "));
+    let post = raw(&node.path, "POST /v1/explain HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await;
+    assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("allow: GET, HEAD"), "{post}");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use super::{
     waiting::Told,
 };
 use crate::{
-    ledger::{NodeId, View},
+    ledger::{Model, NodeId, View},
     tunnel::Load,
 };
 
@@ -146,6 +146,11 @@ impl Balancer {
     /// Every endpoint, in order of the node ids.
     pub fn endpoints(&self, now: Duration) -> Vec<EndpointStatus> {
         self.core(now).table.status(now)
+    }
+
+    /// The models that workers say they have, as often as they are had. Empty where nobody says anything.
+    pub fn models(&self, now: Duration) -> Vec<Model> {
+        self.core(now).table.models(now)
     }
 
     /// Whether some worker is connected and takes new work.

@@ -239,6 +239,10 @@ impl Endpoint {
         self.away |= self.health.ejected(now).is_some();
     }
 
+    pub(super) fn models(&self) -> &[Model] {
+        &self.models
+    }
+
     /// How well it suits `model`; `None` if it does not have it.
     pub(super) fn fit(&self, model: &str) -> Option<Fit> {
         let place = |name: &str| self.models.binary_search_by(|model| model.name.as_str().cmp(name)).ok();

@@ -13,7 +13,7 @@ use super::{
     standing::{Bar, Standing},
 };
 use crate::{
-    ledger::{NodeId, Protocol, View},
+    ledger::{Model, NodeId, Protocol, View},
     tunnel::Load,
 };
 
@@ -132,7 +132,7 @@ impl Table {
         contenders.sort_by(Contender::order);
         let node = contenders.first()?.node;
         let candidates = contenders.iter().take(CANDIDATES_MAX).map(|c| c.candidate(Some(c.score))).collect();
-        let choice = Choice { candidates, waited: Duration::ZERO, because: "another scorer's first" };
+        let choice = Choice { candidates, waited: Duration::ZERO, because: "the scorer's first" };
         self.charge(now, node, ask, choice)
     }
 
@@ -223,6 +223,11 @@ impl Table {
 
     pub(super) fn status(&self, now: Duration) -> Vec<EndpointStatus> {
         self.endpoints.iter().map(|(node, endpoint)| endpoint.status(now, *node)).collect()
+    }
+
+    /// The models of those that may get new work.
+    pub(super) fn models(&self, now: Duration) -> Vec<Model> {
+        self.endpoints.values().filter(|endpoint| endpoint.is_open(now)).flat_map(Endpoint::models).cloned().collect()
     }
 
     /// The connection over which new work would reach `node`; `None` if it gets none now.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::settings::{MAX_ADDRESSES, MAX_FILE, MAX_FRONTS};
-use crate::worker::ExportError;
+use crate::{front::CertificateError, worker::ExportError};
 
 /// Why a configuration is refused. Nothing was started; the same one fails again.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,15 @@ pub enum Error {
         service: String,
         /// The rule.
         rule: &'static str,
+    },
+    /// A listener's certificate can't be used.
+    #[error("cannot speak TLS for service {service}: {source}")]
+    Certificate {
+        /// Which service it balances.
+        service: String,
+        /// Why.
+        #[source]
+        source: CertificateError,
     },
     /// Several listeners, and nobody said where.
     #[error("service {0}: no listener; with several services each needs its own: NAME@HOST:PORT")]

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::{Error, Span, text};
 use crate::{
     ledger::NodeId,
+    proxy_protocol::Version,
     worker::{DEFAULT_SERVICE, Export, Health, Target},
 };
 
@@ -50,6 +51,9 @@ pub struct ExportSettings {
     /// before the first byte.
     #[serde(default, deserialize_with = "text::option")]
     pub idle_timeout: Option<Span>,
+    /// Tell the backend of each connection's client with a PROXY protocol header: `v1` or `v2`. Default not.
+    #[serde(default, deserialize_with = "text::option")]
+    pub send_proxy: Option<Version>,
 }
 
 impl ExportSettings {
@@ -67,6 +71,7 @@ impl ExportSettings {
             labels: self.labels.or(under.labels),
             allow: self.allow.or(under.allow),
             idle_timeout: self.idle_timeout.or(under.idle_timeout),
+            send_proxy: self.send_proxy.or(under.send_proxy),
         }
     }
 
@@ -74,6 +79,10 @@ impl ExportSettings {
     pub(super) fn resolve(self) -> Result<Export, Error> {
         let service = self.name.unwrap_or_else(|| DEFAULT_SERVICE.to_owned());
         let Some(target) = self.target else { return Err(Error::NoTarget(service)) };
+        let target = match self.send_proxy {
+            Some(version) => target.with_proxy_protocol(version),
+            None => target,
+        };
         let usual = Export::new(service, target);
         Ok(Export {
             health: self.health.unwrap_or(usual.health),

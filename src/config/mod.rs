@@ -19,6 +19,7 @@
 mod error;
 mod export;
 mod front;
+mod limits;
 mod log;
 mod settings;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod word;
 pub use error::{Error, ParseError};
 pub use export::ExportSettings;
 pub use front::FrontSettings;
+pub use limits::LimitSettings;
 pub use log::LogSettings;
 pub use settings::Settings;
-pub use word::{Address, Label, Listen, Meeting, ParseWordError, Span};
+pub use word::{Address, Label, Listen, Meeting, ParsePickingError, ParseWordError, Picking, Span};

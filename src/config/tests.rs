@@ -126,8 +126,10 @@ fn what_is_wrong_is_named_with_its_place() {
         ("exports:\n  - target: 80\n    allow: [gpu1]\n", (3, 13), "is not a node id"),
         ("fronts:\n  - policy: fastest\n", (2, 13), "\"fastest\" is not a policy; choose least-used, random,"),
         ("fronts:\n  - listen: example.org:80\n", (2, 13), "is not a listener like 127.0.0.1:8080"),
-        ("fronts:\n  - mode: udp\n", (2, 11), "\"udp\" is not a mode"),
+        ("fronts:\n  - mode: sctp\n", (2, 11), "\"sctp\" is not a mode"),
         ("fronts:\n  - max_connections: 0\n", (2, 22), "nonzero"),
+        ("fronts:\n  - sticky: user\n", (2, 13), "choose client, header:NAME or cookie:NAME"),
+        ("fronts:\n  - explain_header: yes\n", (2, 21), "choose on-request, always or off"),
         ("peers:\n  - 192.0.2.7:4001\n", (2, 5), "is not a multiaddr like"),
         ("peers: /ip4/127.0.0.1/tcp/1\n", (1, 8), "expected a list"),
         ("drain_timeout: 30\n", (1, 16), "\"30\" is not a span of time like 30s"),
@@ -159,6 +161,10 @@ fn what_only_shows_as_a_whole_is_named_with_its_service() {
         ("fronts: [{retries: 101}]", "service federated: retries are 0 to 100"),
         ("fronts: [{connect_timeout: 0}]", "the connect timeout is more than zero"),
         ("fronts: [{idle_timeout: 0s}]", "the idle timeout is more than zero"),
+        ("fronts: [{request_timeout: 0}]", "the request timeout is more than zero"),
+        ("fronts: [{first_byte_timeout: 0}]", "the first byte timeout is more than zero"),
+        ("fronts: [{hedge_after: 0}]", "the time to a hedge is more than zero"),
+        ("fronts: [{replay_bytes: 67108865}]", "replay bytes are 0 to 67108864"),
         ("fronts: [{service: a}, {service: b, listen: 81}]", "service a: no listener; with several services"),
         ("fronts: [{service: a, listen: 81}, {service: b, listen: 81}]", "services a and b are both to listen on"),
         (&format!("fronts: [{}]", many(65)), "65 listeners are too many"),
@@ -196,11 +202,28 @@ fn terms_hold_for_each_and_keep_the_rest() {
     let settings =
         parse("exports: [{name: a, target: 80, weight: 7}, {name: b, target: 81}]\nfronts: [{listen: 82, retries: 1}]");
     let exports = ExportSettings { max_connections: Some(4), ..ExportSettings::default() };
-    let fronts = FrontSettings { policy: Some(Policy::Random), ..FrontSettings::default() };
+    let fronts = FrontSettings { policy: Some(Policy::Random.into()), ..FrontSettings::default() };
     let config = settings.with_export_terms(&exports).with_front_terms(&fronts).resolve().unwrap();
     let said: Vec<_> = config.exports.iter().map(|e| (e.service.as_str(), e.max_connections, e.weight)).collect();
     assert_eq!(said, [("a", 4, 7), ("b", 4, 100)]);
     assert_eq!((config.fronts[0].policy, config.fronts[0].front.retries), (Policy::Random, 1));
+}
+
+#[test]
+fn a_scorer_of_ones_own_has_a_deadline() {
+    let front = |text: &str| resolve(&format!("fronts: [{{policy: 'external:http://a:1/s'{text}}}]"));
+    for (text, deadline) in [("", 50), (", policy_deadline: 200ms", 200)] {
+        let config = front(text).unwrap();
+        let scorer = config.fronts[0].front.scorer.clone().unwrap();
+        assert_eq!(
+            (scorer.url.to_string().as_str(), scorer.deadline),
+            ("http://a:1/s", Duration::from_millis(deadline))
+        );
+        assert_eq!(config.fronts[0].policy, Policy::LeastUsed);
+    }
+    for text in [", policy_deadline: 0", ", policy_deadline: 11s"] {
+        assert!(front(text).unwrap_err().contains("the policy's deadline is more than zero, and 10s at most"));
+    }
 }
 
 #[test]
@@ -291,6 +314,33 @@ fn piece() -> impl Strategy<Value = &'static str> {
         "\u{0}",
         "é",
     ])
+}
+
+#[test]
+fn limits_and_hops_are_taken_over_and_the_rest_is_usual() {
+    let text = "fronts: [{proxy_protocol: true, trust_forwarded: [10.0.0.0/8], \
+                limits: {body_bytes: 7, head_timeout: 1s, body_rate: 0, streams: 5}}]";
+    let terms = FrontSettings {
+        limits: LimitSettings { body_bytes: Some(0), ..LimitSettings::default() },
+        ..FrontSettings::default()
+    };
+    let front = parse(text).resolve().unwrap().fronts.remove(0).front;
+    assert!(front.proxy_protocol && front.trust_forwarded[0].contains([10, 1, 2, 3].into()));
+    let usual = crate::front::Limits::default();
+    let expected = crate::front::Limits {
+        body_bytes: Some(7),
+        head_timeout: Duration::from_secs(1),
+        body_rate: 0,
+        streams: 5,
+        ..usual
+    };
+    assert_eq!(front.limits, expected);
+    let front = parse(text).with_front_terms(&terms).resolve().unwrap().fronts.remove(0).front;
+    assert_eq!(front.limits.body_bytes, None, "0 on the command line goes before the file");
+    assert_eq!(parse("fronts: [{}]").resolve().unwrap().fronts[0].front.limits, usual);
+
+    let export = |text| parse(text).resolve().unwrap().exports.remove(0);
+    assert_ne!(export("exports: [{target: 80, send_proxy: v2}]"), export("exports: [{target: 80}]"));
 }
 
 #[test]

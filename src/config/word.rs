@@ -8,7 +8,11 @@ use std::{
 
 use libp2p::Multiaddr;
 
-use crate::net::Dht;
+use crate::{
+    balance::{ParsePolicyError, Policy},
+    front::{ParseScorerUrlError, ScorerUrl},
+    net::Dht,
+};
 
 /// The longest span that can be said. A year is for ever, and far from what a clock cannot count.
 const MAX_SPAN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -130,6 +134,44 @@ impl FromStr for Meeting {
     }
 }
 
+/// How a worker is picked: the name of a policy, or `external:URL` of a scorer of the user's own, beside which `least-used`
+/// decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picking {
+    /// The policy.
+    pub policy: Policy,
+    /// Who is asked first.
+    pub scorer: Option<ScorerUrl>,
+}
+
+/// The text names neither a policy nor a scorer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParsePickingError {
+    /// It names no policy.
+    #[error(transparent)]
+    Policy(#[from] ParsePolicyError),
+    /// What follows `external:` is no scorer.
+    #[error(transparent)]
+    Scorer(#[from] ParseScorerUrlError),
+}
+
+impl From<Policy> for Picking {
+    fn from(policy: Policy) -> Self {
+        Self { policy, scorer: None }
+    }
+}
+
+impl FromStr for Picking {
+    type Err = ParsePickingError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix("external:") {
+            Some(url) => Ok(Self { policy: Policy::LeastUsed, scorer: Some(url.parse()?) }),
+            None => Ok(text.parse::<Policy>()?.into()),
+        }
+    }
+}
+
 /// A label of a service: `KEY=VALUE`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
@@ -196,6 +238,23 @@ mod tests {
         }
         for text in ["", ":", "65536", "+80", ":+80", "example.org:80", "::1:80", "127.0.0.1", "http://127.0.0.1:80"] {
             assert!(text.parse::<Listen>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_policy_is_a_name_or_a_scorer() {
+        assert_eq!("random".parse(), Ok(Picking::from(Policy::Random)));
+        let external: Picking = "external:http://127.0.0.1:9000/score".parse().unwrap();
+        assert_eq!(external.policy, Policy::LeastUsed);
+        assert_eq!(external.scorer.unwrap().to_string(), "http://127.0.0.1:9000/score");
+        for (text, part) in [
+            ("fastest", "is not a policy"),
+            ("external", "is not a policy"),
+            ("external:", "http://HOST:PORT"),
+            ("external:https://a/", "TLS"),
+        ] {
+            let error = text.parse::<Picking>().unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
         }
     }
 

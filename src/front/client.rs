@@ -16,10 +16,10 @@ use bytes::{Buf, Bytes, BytesMut};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpSocket, TcpStream},
+    net::TcpSocket,
 };
 
-use super::stall::Stall;
+use super::{socket::Socket, stall::Stall};
 use crate::tunnel::MAX_EARLY;
 
 /// Quiet time after which the kernel asks whether the client's machine is still there, and the time between two such
@@ -34,7 +34,7 @@ const KEEPALIVE_QUESTIONS: u32 = 4;
 const LINGER_GAP: Duration = Duration::from_secs(2);
 
 /// How long a closing connection reads what its client still sends, in all: enough for a client to notice the answer.
-const LINGER: Duration = Duration::from_secs(30);
+const LINGER: Duration = Duration::from_secs(10);
 
 /// Bytes thrown away at a time while lingering.
 const DISCARD: usize = 8 * 1024;
@@ -42,8 +42,10 @@ const DISCARD: usize = 8 * 1024;
 /// A client's socket, with the bytes that were read ahead to tell what it speaks.
 #[derive(Debug)]
 pub(super) struct Client {
-    tcp: TcpStream,
+    socket: Socket,
     address: SocketAddr,
+    /// Where it connected to, if somebody in front of us said so.
+    local: Option<SocketAddr>,
     ahead: Bytes,
     reset: Reset,
     lingering: Option<Lingering>,
@@ -51,6 +53,8 @@ pub(super) struct Client {
 
 #[derive(Debug, Default)]
 struct Lingering {
+    /// Our side.
+    has_ended: bool,
     gap: Stall,
     whole: Stall,
 }
@@ -76,8 +80,9 @@ pub(super) fn tune(listening: &TcpSocket) {
 }
 
 impl Client {
-    pub(super) fn new(tcp: TcpStream, address: SocketAddr) -> Self {
-        Self { tcp, address, ahead: Bytes::new(), reset: Reset::default(), lingering: None }
+    /// One whose bytes come over `socket`; it connected to `local`, if somebody in front of us said so.
+    pub(super) fn over(socket: Socket, address: SocketAddr, local: Option<SocketAddr>) -> Self {
+        Self { socket, address, local, ahead: Bytes::new(), reset: Reset::default(), lingering: None }
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -85,16 +90,16 @@ impl Client {
     }
 
     pub(super) fn local_address(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
+        self.local.map_or_else(|| self.socket.tcp().local_addr(), Ok)
+    }
+
+    /// Its bytes come over TLS.
+    pub(super) fn is_encrypted(&self) -> bool {
+        matches!(self.socket, Socket::Tls(_))
     }
 
     pub(super) fn reset(&self) -> Reset {
         self.reset.clone()
-    }
-
-    /// The socket itself, to read ahead from; give the bytes to [`Self::replay`].
-    pub(super) fn tcp(&mut self) -> &mut TcpStream {
-        &mut self.tcp
     }
 
     /// What it has said so far, at most [`MAX_EARLY`] bytes, without waiting for any. They count as read; give them to
@@ -104,9 +109,11 @@ impl Client {
             let length = self.ahead.len().min(MAX_EARLY);
             return self.ahead.split_to(length);
         }
+        // What TLS has for us only a read can tell.
+        let Socket::Plain(tcp) = &self.socket else { return Bytes::new() };
         // Past tokio, which has not heard yet whether a fresh socket has bytes.
         let mut bytes = [0; MAX_EARLY];
-        match (&*SockRef::from(&self.tcp)).read(&mut bytes) {
+        match (&*SockRef::from(tcp)).read(&mut bytes) {
             Ok(length) => Bytes::copy_from_slice(bytes.get(..length).unwrap_or_default()),
             // Nothing yet, or a fault that the next read will tell.
             Err(_) => Bytes::new(),
@@ -127,20 +134,21 @@ impl Client {
     /// Ends our side, then reads and throws away what the client still sends, so that the kernel does not answer it with a
     /// reset that would take our last words with it. Ready when the client ended too, or was given time enough.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.lingering.is_none() {
-            // A socket that can't be shut down is gone already.
-            if ready!(Pin::new(&mut self.tcp).poll_shutdown(cx)).is_err() {
-                return Poll::Ready(());
-            }
-        }
         let lingering = self.lingering.get_or_insert_default();
         if lingering.whole.poll(cx, LINGER).is_ready() {
             return Poll::Ready(());
         }
+        if !lingering.has_ended {
+            // A socket that can't be shut down is gone already.
+            if ready!(Pin::new(&mut self.socket).poll_shutdown(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            lingering.has_ended = true;
+        }
         loop {
             let mut scratch = [0; DISCARD];
             let mut discarded = ReadBuf::new(&mut scratch);
-            match Pin::new(&mut self.tcp).poll_read(cx, &mut discarded) {
+            match Pin::new(&mut self.socket).poll_read(cx, &mut discarded) {
                 Poll::Ready(Ok(())) if !discarded.filled().is_empty() => lingering.gap.moved(),
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return lingering.gap.poll(cx, LINGER_GAP),
@@ -157,7 +165,7 @@ impl Client {
 impl AsyncRead for Client {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.ahead.is_empty() {
-            return Pin::new(&mut self.tcp).poll_read(cx, buf);
+            return Pin::new(&mut self.socket).poll_read(cx, buf);
         }
         let n = self.ahead.len().min(buf.remaining());
         buf.put_slice(&self.ahead[..n]);
@@ -168,7 +176,7 @@ impl AsyncRead for Client {
 
 impl AsyncWrite for Client {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -176,19 +184,19 @@ impl AsyncWrite for Client {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 
@@ -196,7 +204,7 @@ impl Drop for Client {
     fn drop(&mut self) {
         if self.reset.0.load(Ordering::Acquire) {
             // It fails on a socket that is gone already.
-            let _ = self.tcp.set_zero_linger();
+            let _ = self.socket.tcp().set_zero_linger();
         }
     }
 }

@@ -10,14 +10,23 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Config, End, Error, Listener,
+    budget::Budget,
     client::Client,
+    crowd::Crowd,
     http::Pool,
+    inference::Tokens,
     journal::{Entry, Journal},
+    replay::Replay,
+    scorer::Scorer,
+    tls::Tls,
 };
 use crate::{
     balance::{Balancer, Connected, EndpointStatus, InFlight, Outcome},
@@ -34,6 +43,9 @@ pub struct Front {
     shared: Arc<Shared>,
 }
 
+/// The balancer's time passes so often while somebody waits for it.
+pub(super) const TICK: Duration = Duration::from_millis(100);
+
 /// What a front has done and is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
@@ -41,6 +53,16 @@ pub struct Counters {
     pub requests_total: u64,
     /// Those under way.
     pub in_flight: usize,
+    /// Requests that were sent again after a worker may have got them.
+    pub retries_total: u64,
+    /// Those that would have been, had there not been too many.
+    pub retries_refused_total: u64,
+    /// Tokens that model servers said they read.
+    pub tokens_read_total: u64,
+    /// Tokens that they said they made.
+    pub tokens_made_total: u64,
+    /// Pieces of streams that said nothing of their tokens: about as many more were made.
+    pub tokens_estimated_total: u64,
 }
 
 impl Front {
@@ -48,16 +70,27 @@ impl Front {
     /// runtime. The front is the balancer's only clock: nobody else may call it with a `now` of its own.
     ///
     /// # Errors
-    /// The address can't be bound. Nothing is left behind.
+    /// Its certificate can't be used, or the address can't be bound. Nothing is left behind.
     pub fn bind(config: Config, dial: Arc<dyn Dial>, balancer: Balancer) -> Result<(Self, Listener), Error> {
-        let (tcp, address) = Listener::bind(&config)?;
+        let tls = config.tls.as_ref().map(|certificate| Tls::load(certificate, config.mode).map(Arc::new)).transpose();
+        let tls = tls.map_err(|source| Error::Certificate { service: config.service.clone(), source })?;
+        let (door, address) = Listener::bind(&config)?;
+        let scorer = config.scorer.clone().map(Scorer::new);
         let shared = Arc::new(Shared {
             config,
             address,
+            tls,
+            crowd: Arc::default(),
             balancer,
+            scorer,
             dial,
             pool: Pool::default(),
             journal: Journal::default(),
+            reconciled: Notify::new(),
+            budget: Budget::default(),
+            replay: Replay::default(),
+            tokens: TokenTotals::default(),
+            ticked: AtomicU64::new(0),
             origin: Instant::now(),
             requests_total: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
@@ -65,7 +98,7 @@ impl Front {
             ended: watch::Sender::new(None),
             cut: CancellationToken::new(),
         });
-        Ok((Self { shared: Arc::clone(&shared) }, Listener::new(tcp, shared)))
+        Ok((Self { shared: Arc::clone(&shared) }, Listener::new(door, shared)))
     }
 
     /// The service that it balances.
@@ -89,6 +122,7 @@ impl Front {
     pub fn reconcile(&self, view: &View, connected: &Connected) {
         self.shared.balancer.reconcile(self.shared.now(), view, connected);
         self.shared.pool.sweep(&self.shared);
+        self.shared.reconciled.notify_waiters();
     }
 
     /// Its workers, in order of their ids.
@@ -106,12 +140,28 @@ impl Front {
         Counters {
             requests_total: self.shared.requests_total.load(Ordering::Relaxed),
             in_flight: self.shared.in_flight(),
+            retries_total: self.shared.budget.granted_total(),
+            retries_refused_total: self.shared.budget.refused_total(),
+            tokens_read_total: self.shared.tokens.read.load(Ordering::Relaxed),
+            tokens_made_total: self.shared.tokens.made.load(Ordering::Relaxed),
+            tokens_estimated_total: self.shared.tokens.estimated.load(Ordering::Relaxed),
         }
     }
 
     /// The newest requests and connections that ended, at most `count`, oldest first.
     pub fn journal(&self, count: usize) -> Vec<Arc<Entry>> {
         self.shared.journal.newest(count)
+    }
+
+    /// No bytes of requests are kept.
+    #[cfg(test)]
+    pub(super) fn holds_nothing(&self) -> bool {
+        self.shared.replay.is_whole()
+    }
+
+    /// Why its scorer is not asked now, if there is one and it fails.
+    pub fn scorer_trouble(&self) -> Option<String> {
+        self.shared.scorer.as_ref().and_then(Scorer::trouble)
     }
 
     /// Returns once some worker is connected and takes new work.
@@ -147,11 +197,22 @@ impl fmt::Debug for Front {
 pub(super) struct Shared {
     pub(super) config: Config,
     pub(super) address: SocketAddr,
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) crowd: Arc<Crowd>,
     pub(super) balancer: Balancer,
+    /// Of the policy `external:URL`.
+    pub(super) scorer: Option<Scorer>,
     pub(super) dial: Arc<dyn Dial>,
     pub(super) pool: Pool,
     pub(super) journal: Journal,
-    origin: Instant,
+    /// Tells that the table may have changed.
+    pub(super) reconciled: Notify,
+    budget: Budget,
+    pub(super) replay: Replay,
+    tokens: TokenTotals,
+    /// When the balancer's time last passed, in milliseconds since `origin`.
+    ticked: AtomicU64,
+    pub(super) origin: Instant,
     requests_total: AtomicU64,
     in_flight: AtomicUsize,
     /// When the drain ends; `None` while there is none.
@@ -159,6 +220,14 @@ pub(super) struct Shared {
     pub(super) ended: watch::Sender<Option<End>>,
     /// Cancelled when the drain's deadline has passed.
     pub(super) cut: CancellationToken,
+}
+
+/// Tokens of all answers so far.
+#[derive(Default)]
+struct TokenTotals {
+    read: AtomicU64,
+    made: AtomicU64,
+    estimated: AtomicU64,
 }
 
 impl Shared {
@@ -170,6 +239,35 @@ impl Shared {
     /// Requests and connections under way.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether one more request may be sent again.
+    pub(super) fn may_retry(&self) -> bool {
+        self.budget.withdraw(self.now(), self.requests_total.load(Ordering::Relaxed), self.in_flight() as u64)
+    }
+
+    /// Counts the tokens of an answer that has ended.
+    pub(super) fn count_tokens(&self, tokens: &Tokens) {
+        let (read, made) = tokens.counted().unwrap_or_default();
+        self.tokens.read.fetch_add(read, Ordering::Relaxed);
+        self.tokens.made.fetch_add(made, Ordering::Relaxed);
+        self.tokens.estimated.fetch_add(tokens.estimated(), Ordering::Relaxed);
+    }
+
+    /// Lets go of what is idle for too long. Called every few seconds.
+    pub(super) fn sweep(&self) {
+        self.pool.sweep(self);
+        self.budget.pass(self.now(), self.requests_total.load(Ordering::Relaxed));
+    }
+
+    /// Lets the balancer's time pass. Everybody who waits calls it, and it does something for one of them.
+    pub(super) fn tick(&self) {
+        let now = self.now();
+        let (due, now_ms) = (self.ticked.load(Ordering::Relaxed) + TICK.as_millis() as u64, now.as_millis() as u64);
+        // A little early is in time, or the next one would come a whole tick later.
+        if now_ms + 1 >= due && self.ticked.fetch_max(now_ms, Ordering::Relaxed) < now_ms {
+            self.balancer.tick(now);
+        }
     }
 
     /// Returns once a drain has begun.

@@ -6,7 +6,10 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -21,7 +24,7 @@ pub const PATH_MAX: usize = 256;
 /// One request or connection that has ended.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// Grows by one with each; names it to `explain`.
+    /// Grows by one with each that comes; names it to `explain`.
     pub number: u64,
     /// What the client or the front called it (`x-request-id`); empty where there is none.
     pub id: String,
@@ -65,37 +68,36 @@ pub struct Attempt {
 /// The newest entries of one front.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    /// Held to push or to copy.
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    entries: VecDeque<Arc<Entry>>,
-    written: u64,
+    /// The last number given.
+    numbered: AtomicU64,
+    /// In the order in which they ended. Held to push or to copy.
+    entries: Mutex<VecDeque<Arc<Entry>>>,
 }
 
 impl Journal {
-    /// Takes an entry down and gives it its number.
-    pub(super) fn write(&self, mut entry: Entry) {
-        let mut state = self.state();
-        state.written += 1;
-        entry.number = state.written;
-        if state.entries.len() == KEPT {
-            state.entries.pop_front();
+    /// The number of the request or connection that just came.
+    pub(super) fn number(&self) -> u64 {
+        self.numbered.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Takes an entry down.
+    pub(super) fn write(&self, entry: Arc<Entry>) {
+        let mut entries = self.entries();
+        if entries.len() == KEPT {
+            entries.pop_front();
         }
-        state.entries.push_back(Arc::new(entry));
+        entries.push_back(entry);
     }
 
     /// The newest `count`, oldest first.
     pub(super) fn newest(&self, count: usize) -> Vec<Arc<Entry>> {
-        let state = self.state();
-        let skipped = state.entries.len().saturating_sub(count);
-        state.entries.iter().skip(skipped).cloned().collect()
+        let entries = self.entries();
+        let skipped = entries.len().saturating_sub(count);
+        entries.iter().skip(skipped).cloned().collect()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn entries(&self) -> MutexGuard<'_, VecDeque<Arc<Entry>>> {
         // Nothing in here panics half way.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

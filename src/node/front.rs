@@ -75,15 +75,29 @@ impl Running {
         self.front.endpoints()
     }
 
+    /// The newest requests that ended, oldest first.
+    pub(super) fn journal(&self, count: usize) -> Vec<Arc<front::Entry>> {
+        self.front.journal(count)
+    }
+
     pub(super) fn report(&self) -> api::Front {
         let counters = self.front.counters();
         api::Front {
             service: self.service().to_owned(),
             listen: self.local_addr().to_string(),
-            policy: self.front.balancer().config().policy.to_string(),
+            policy: match &self.front.config().scorer {
+                Some(scorer) => format!("external:{}", scorer.url),
+                None => self.front.balancer().config().policy.to_string(),
+            },
+            policy_fault: self.front.scorer_trouble(),
             mode: self.front.config().mode.to_string(),
             requests_total: counters.requests_total,
             in_flight: counters.in_flight as u64,
+            queued: self.front.balancer().queued() as u64,
+            retries_total: counters.retries_total,
+            tokens_read_total: counters.tokens_read_total,
+            tokens_made_total: counters.tokens_made_total,
+            tokens_estimated_total: counters.tokens_estimated_total,
         }
     }
 

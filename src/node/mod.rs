@@ -10,6 +10,7 @@
 
 mod company;
 mod error;
+mod explain;
 mod front;
 mod guest;
 mod membership;

@@ -9,7 +9,7 @@ use crate::{
     direct::{self, Lent},
     ledger::NodeId,
     net::{Net, TUNNEL, peer_of},
-    tunnel::{self, Dial, DialError, Early, Header, OpenError, Tunnel},
+    tunnel::{self, Class, Dial, DialError, Early, Header, OpenError, Tunnel},
     worker::Worker,
 };
 
@@ -56,6 +56,10 @@ impl Dial for Path {
         async move {
             if node == self.net.node() {
                 return self.worker.dial_local(node, header).await;
+            }
+            if header.class == Class::Load {
+                // A few bytes now and then need no connection of their own.
+                return self.by_stream(node, &header).await;
             }
             match self.directly(node, &header, early).await {
                 Some(dialled) => dialled,

@@ -8,12 +8,12 @@ use std::{
 
 use futures::future::BoxFuture;
 
-use super::{Shared, front::Running};
+use super::{Shared, explain::explain, front::Running};
 use crate::{
     api::{self, Source},
     balance::EndpointStatus,
     gossip::Account,
-    ledger::{Counters, Credential, Entry, NodeId, Service, UnverifiedDecree, View},
+    ledger::{Counters, Credential, Entry, Model, NodeId, Service, UnverifiedDecree, View},
     net::{self, Peers},
 };
 
@@ -73,6 +73,10 @@ impl Source for Shared {
             refusals: refusals(&counters),
             counters: counters_of(&counters),
         }
+    }
+
+    fn explain(&self, wanted: &api::Wanted) -> Result<api::Explained, api::Unexplained> {
+        explain(&self.fronts, wanted)
     }
 
     fn issued(&self) -> api::Issued {
@@ -272,15 +276,26 @@ fn worker(
         name: name_of(&node, view).unwrap_or_default(),
         state,
         in_flight: endpoint.map_or(0, |endpoint| endpoint.in_flight as u64),
+        load: endpoint.map(|endpoint| endpoint.load.into()),
         requests_total: endpoint.map_or(0, |endpoint| endpoint.requests_total),
         failures_total: endpoint.map_or(0, |endpoint| endpoint.failures_total),
         latency_ms: endpoint
             .and_then(|endpoint| endpoint.latency)
             .map(|latency| api::Latency { p50: latency.p50_ms, p99: latency.p99_ms }),
-        slots: offered.map_or(0, |service| service.slots),
+        slots: match (endpoint, offered) {
+            (Some(endpoint), _) => endpoint.slots,
+            (None, offered) => offered.map_or(0, |service| service.slots.into()),
+        },
+        rate: endpoint.map_or(0.0, |endpoint| endpoint.rate),
+        tier: offered.map_or(0, |service| service.tier),
+        models: offered.map_or_else(Vec::new, |service| service.models.iter().map(model_of).collect()),
         weight: offered.map_or(0, |service| service.weight),
         labels: offered.map_or_else(BTreeMap::new, |service| service.labels.clone()),
     }
+}
+
+fn model_of(model: &Model) -> api::Model {
+    api::Model { name: model.name.clone(), loaded: model.loaded }
 }
 
 fn export_of(export: crate::worker::ExportStatus) -> api::Export {

@@ -68,19 +68,26 @@ impl Flow {
         (self.carried, self.stage)
     }
 
-    /// Moves what can be moved. Ready when the direction ended; an error is the reader's.
+    /// The writer does not take what was read.
+    pub(super) fn is_stalled(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Moves what can be moved, and shows each chunk to `see` before it is written; an empty one is the end. Ready when the
+    /// direction ended; an error is the reader's.
     pub(super) fn poll<R, W>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut R,
         to: &mut W,
         chunk: &mut [u8],
+        see: impl FnMut(&mut W, &[u8]),
     ) -> Poll<io::Result<()>>
     where
         R: AsyncRead + Unpin,
         W: AsyncWrite + Unpin,
     {
-        let result = ready!(self.poll_copy(cx, from, to, chunk));
+        let result = ready!(self.poll_copy(cx, from, to, chunk, see));
         self.held = Vec::new();
         self.stage = Stage::Ended;
         Poll::Ready(match result {
@@ -99,6 +106,7 @@ impl Flow {
         from: &mut R,
         to: &mut W,
         chunk: &mut [u8],
+        mut see: impl FnMut(&mut W, &[u8]),
     ) -> Poll<Result<(), Fault>>
     where
         R: AsyncRead + Unpin,
@@ -115,8 +123,13 @@ impl Flow {
             }
             let mut read = ReadBuf::new(chunk);
             match Pin::new(&mut *from).poll_read(cx, &mut read) {
-                Poll::Ready(Ok(())) if read.filled().is_empty() => self.stage = Stage::Closing,
-                Poll::Ready(Ok(())) => ready!(self.poll_chunk(cx, to, read.filled())).map_err(Fault::Write)?,
+                Poll::Ready(Ok(())) => {
+                    see(to, read.filled());
+                    match read.filled() {
+                        [] => self.stage = Stage::Closing,
+                        bytes => ready!(self.poll_chunk(cx, to, bytes)).map_err(Fault::Write)?,
+                    }
+                }
                 Poll::Ready(Err(error)) => {
                     // What came before the fault should get out, but is not worth waiting for.
                     let _ = Pin::new(&mut *to).poll_flush(cx);

@@ -6,17 +6,23 @@
 //! |---|---|
 //! | 1 to [`MAX_FRAME`] | that many bytes follow |
 //! | 0 | the end of this direction |
+//! | `0xffff_fffe` | a report of [`Load::BYTES`] bytes follows; it is no part of what the tunnel carries |
 //! | `0xffff_ffff` | a reset: this direction ends, and what came may not be all |
+//!
+//! A report leaves ahead of the next frame or mark, in one piece with it: it costs no write of its own.
 //!
 //! A carrier that ends without an end mark was cut: the reader gets `ConnectionReset`, never a short but well-formed body.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{Load, message::Fields};
 
 /// Bytes in one frame at most. 64 KiB is where larger writes stop paying, and bounds what a slow peer makes us hold.
 pub const MAX_FRAME: usize = 64 * 1024;
@@ -25,6 +31,7 @@ pub const MAX_FRAME: usize = 64 * 1024;
 pub(super) const HEADER: usize = 4;
 
 const END: u32 = 0;
+const REPORT: u32 = u32::MAX - 1;
 const RESET: u32 = u32::MAX;
 
 /// What the outgoing buffer may keep while nothing is on its way. Ten thousand quiet tunnels then hold 10 MiB, not 640.
@@ -42,6 +49,9 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Carrier for T {
     }
 }
 
+/// Takes the reports that come on a tunnel. It is called while the tunnel is read, so it must not wait.
+pub type ReportSink = Arc<dyn Fn(Load) + Send + Sync>;
+
 /// A carrier that speaks frames: ordinary bytes in, ordinary bytes out.
 ///
 /// Writes may stay in a buffer of one frame until `flush`. Shutting down writes the end mark and leaves the carrier open.
@@ -52,12 +62,17 @@ pub(super) struct Framed {
     out: Vec<u8>,
     sent: usize,
     writing: Writing,
+    /// Leaves with whatever is written next. A newer one takes its place.
+    pub(super) report: Option<Box<Load>>,
+    /// Told of the peer's reports; they are dropped while there is none.
+    pub(super) sink: Option<ReportSink>,
 }
 
 #[derive(Clone, Copy)]
 enum Reading {
     Header { got: usize, bytes: [u8; HEADER] },
     Data { left: usize },
+    Report { got: usize, bytes: [u8; Load::BYTES] },
     Ended,
     Reset,
 }
@@ -79,6 +94,8 @@ impl Framed {
             out: Vec::new(),
             sent: 0,
             writing: Writing::Open,
+            report: None,
+            sink: None,
         }
     }
 
@@ -115,6 +132,14 @@ impl Framed {
         Poll::Ready(Ok(()))
     }
 
+    /// Puts the report that is due, if there is one, behind what waits already.
+    fn push_report(&mut self) {
+        if let Some(load) = self.report.take() {
+            self.out.extend_from_slice(&REPORT.to_be_bytes());
+            load.encode(&mut self.out);
+        }
+    }
+
     /// Ends this node's direction with a reset, unless it has ended. Ready when the mark has left.
     pub(super) fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_mark(cx, RESET)
@@ -125,6 +150,7 @@ impl Framed {
             match self.writing {
                 Writing::Open => {
                     ready!(self.poll_drain(cx))?;
+                    self.push_report();
                     self.out.extend_from_slice(&mark.to_be_bytes());
                     self.writing = Writing::Ending;
                 }
@@ -134,6 +160,24 @@ impl Framed {
                 }
                 Writing::Ended => return Poll::Ready(Ok(())),
             }
+        }
+    }
+}
+
+/// Reads into `bytes` behind the `got` that came before.
+fn poll_fill(
+    carrier: &mut Box<dyn Carrier>,
+    cx: &mut Context<'_>,
+    bytes: &mut [u8],
+    got: &mut usize,
+) -> Poll<io::Result<()>> {
+    let mut part = ReadBuf::new(bytes.get_mut(*got..).unwrap_or_default());
+    ready!(Pin::new(carrier).poll_read(cx, &mut part))?;
+    match part.filled().len() {
+        0 => Poll::Ready(Err(cut())),
+        n => {
+            *got += n;
+            Poll::Ready(Ok(()))
         }
     }
 }
@@ -153,23 +197,27 @@ impl AsyncRead for Framed {
                 Reading::Ended => return Poll::Ready(Ok(())),
                 Reading::Reset => return Poll::Ready(Err(cut())),
                 Reading::Header { got, bytes } => {
-                    let mut part = ReadBuf::new(&mut bytes[*got..]);
-                    ready!(Pin::new(&mut this.carrier).poll_read(cx, &mut part))?;
-                    let n = part.filled().len();
-                    if n == 0 {
-                        return Poll::Ready(Err(cut()));
-                    }
-                    *got += n;
+                    ready!(poll_fill(&mut this.carrier, cx, bytes, got))?;
                     if *got == HEADER {
                         this.reading = match u32::from_be_bytes(*bytes) {
                             END => Reading::Ended,
                             RESET => Reading::Reset,
+                            REPORT => Reading::Report { got: 0, bytes: [0; Load::BYTES] },
                             left if left as usize <= MAX_FRAME => Reading::Data { left: left as usize },
                             _ => {
                                 let text = "a tunnel frame over 64 KiB";
                                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
                             }
                         };
+                    }
+                }
+                Reading::Report { got, bytes } => {
+                    ready!(poll_fill(&mut this.carrier, cx, bytes, got))?;
+                    if *got == Load::BYTES {
+                        if let (Some(sink), Ok(load)) = (&this.sink, Load::decode(&mut Fields(bytes))) {
+                            sink(load);
+                        }
+                        this.reading = Reading::Header { got: 0, bytes: [0; HEADER] };
                     }
                 }
                 Reading::Data { left } => {
@@ -194,30 +242,39 @@ impl AsyncRead for Framed {
 
 impl AsyncWrite for Framed {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        if self.writing != Writing::Open {
+        let this = &mut *self;
+        if this.writing != Writing::Open {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         if data.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        ready!(self.poll_drain(cx))?;
+        ready!(this.poll_drain(cx))?;
         let (data, _) = data.split_at(data.len().min(MAX_FRAME));
-        let header = (data.len() as u32).to_be_bytes();
-        let mut taken = 0;
-        if self.carrier.is_write_vectored() {
+        this.push_report();
+        let length = (data.len() as u32).to_be_bytes();
+        if this.carrier.is_write_vectored() {
             // Straight from the caller's buffer; what the carrier does not take is kept.
-            let slices = [IoSlice::new(&header), IoSlice::new(data)];
-            taken = ready!(Pin::new(&mut self.carrier).poll_write_vectored(cx, &slices))?;
+            let slices = [IoSlice::new(&this.out), IoSlice::new(&length), IoSlice::new(data)];
+            let taken = ready!(Pin::new(&mut this.carrier).poll_write_vectored(cx, &slices))?;
+            this.sent = taken.min(this.out.len());
+            let taken = taken - this.sent;
+            this.out.extend_from_slice(length.get(taken..).unwrap_or_default());
+            this.out.extend_from_slice(data.get(taken.saturating_sub(HEADER)..).unwrap_or_default());
+        } else {
+            this.out.extend_from_slice(&length);
+            this.out.extend_from_slice(data);
         }
-        self.out.extend_from_slice(header.get(taken..).unwrap_or_default());
-        self.out.extend_from_slice(data.get(taken.saturating_sub(HEADER)..).unwrap_or_default());
-        match self.poll_drain(cx) {
+        match this.poll_drain(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(data.len())),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.writing == Writing::Open {
+            self.push_report();
+        }
         ready!(self.poll_drain(cx))?;
         if self.out.capacity() > KEPT {
             self.out = Vec::new();
@@ -298,6 +355,69 @@ mod tests {
             b.carrier.read_exact(&mut next).await.unwrap();
             assert_eq!(&next, b"next");
         }
+    }
+
+    /// Every report that came out of `framed` from here on.
+    fn reports_of(framed: &mut Framed) -> Arc<std::sync::Mutex<Vec<Load>>> {
+        let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let sink = Arc::clone(&heard);
+        framed.sink = Some(Arc::new(move |load| sink.lock().unwrap().push(load)));
+        heard
+    }
+
+    fn report(number: u64) -> Load {
+        Load { number, in_flight: 3, slots: 4, ..Load::default() }
+    }
+
+    #[tokio::test]
+    async fn reports_reach_the_sink_and_nobody_who_reads() {
+        for (mut a, mut b) in [1, 3, 64].into_iter().flat_map(pair) {
+            let heard = reports_of(&mut b);
+            let write = async {
+                a.report = Some(Box::new(report(1)));
+                a.write_all(b"half ").await.unwrap();
+                a.write_all(b"and ").await.unwrap();
+                a.report = Some(Box::new(report(2)));
+                a.flush().await.unwrap();
+                a.write_all(b"half").await.unwrap();
+                a.report = Some(Box::new(report(3)));
+                a.shutdown().await.unwrap();
+                a.report = Some(Box::new(report(4)));
+                a.flush().await.unwrap();
+            };
+            let mut read = Vec::new();
+            let (_, result) = tokio::join!(write, b.read_to_end(&mut read));
+            result.unwrap();
+            assert_eq!(read, b"half and half");
+            assert_eq!(*heard.lock().unwrap(), [report(1), report(2), report(3)], "nothing follows the end mark");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_report_leaves_in_one_piece_with_what_follows_it() {
+        let (near, mut far) = duplex(1024);
+        let mut a = Framed::new(Box::new(near));
+        a.report = Some(Box::new(report(1)));
+        a.report = Some(Box::new(report(2)));
+        a.write_all(b"abc").await.unwrap();
+        let mut bytes = [0; 128];
+        let n = far.read(&mut bytes).await.unwrap();
+        let mut wanted = vec![0xff, 0xff, 0xff, 0xfe];
+        report(2).encode(&mut wanted);
+        wanted.extend_from_slice(b"\0\0\0\x03abc");
+        assert_eq!(bytes[..n], wanted, "the newest, and once");
+    }
+
+    #[tokio::test]
+    async fn a_report_that_was_cut_is_a_cut_tunnel_and_one_without_a_sink_is_dropped() {
+        let (mut a, mut b) = pair(64).into_iter().next().unwrap();
+        a.report = Some(Box::new(report(1)));
+        a.write_all(b"x").await.unwrap();
+        a.flush().await.unwrap();
+        assert_eq!(b.read(&mut [0; 8]).await.unwrap(), 1);
+        a.carrier.write_all(&[0xff, 0xff, 0xff, 0xfe, 0, 0]).await.unwrap();
+        drop(a);
+        assert_eq!(b.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test]

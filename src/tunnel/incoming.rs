@@ -53,7 +53,7 @@ impl Incoming {
     pub async fn refuse(mut self, reason: Refusal) -> Result<(), MessageError> {
         write_verdict(&mut self.line.carrier, &Verdict::Refused(reason)).await?;
         match self.line.home {
-            Some(home) => home(Leftover(Framed::refusing(self.line.carrier))),
+            Some(home) => home(Leftover(Box::new(Framed::refusing(self.line.carrier)))),
             // The front may have read the verdict and closed first.
             None => drop(self.line.carrier.shutdown().await),
         }

@@ -45,7 +45,7 @@ impl fmt::Debug for Line {
 }
 
 /// A lent carrier after its tunnel. It may have to be settled before it can carry the next one.
-pub struct Leftover(pub(super) Framed);
+pub struct Leftover(pub(super) Box<Framed>);
 
 impl Leftover {
     /// The carrier, if it can carry the next tunnel as it is.
@@ -59,7 +59,7 @@ impl Leftover {
     /// Resets what did not end and reads away what the peer still sends, up to its own end. None if the peer does not play
     /// along, within a time and a number of bytes; the carrier is closed then, which is a reset as well.
     pub async fn settle(self) -> Option<Box<dyn Carrier>> {
-        let (mut framed, mut discarded) = (self.0, 0);
+        let (mut framed, mut discarded) = (*self.0, 0);
         // Both at once: the peer may take our reset only once we took what it sends.
         let settled = std::future::poll_fn(|cx| {
             let reset = framed.poll_reset(cx)?;

@@ -18,6 +18,7 @@
 //! It does not choose workers, count them, or know what carries the bytes: that is `balance`, `front` and whoever
 //! implements [`Dial`].
 
+mod datagrams;
 mod dial;
 mod early;
 mod flow;
@@ -31,16 +32,19 @@ mod open;
 mod splice;
 mod stream;
 mod verdict;
+mod watch;
 
+pub use datagrams::{Datagrams, MAX_DATAGRAM, Packets};
 pub use dial::{Dial, DialError, Tunnel};
 pub use early::{Early, MAX_EARLY};
-pub use frame::{Carrier, MAX_FRAME};
+pub use frame::{Carrier, MAX_FRAME, ReportSink};
 pub use header::{Class, Header, MAX_HEADER, TraceId, is_service_name, read_header, write_header};
 pub use incoming::{Incoming, refuse};
 pub use line::{Home, Leftover, Line};
 pub use load::Load;
 pub use message::{MessageError, VERSION};
 pub use open::{OpenError, open, open_early};
-pub use splice::{End, Transferred, abort, splice};
+pub use splice::{End, Transferred, abort, splice, splice_watched};
 pub use stream::TunnelStream;
 pub use verdict::{MAX_VERDICT, Refusal, Verdict, read_verdict, write_verdict};
+pub use watch::Watch;

@@ -62,7 +62,7 @@ pub async fn open_early(
         Ok(Verdict::Accepted(load)) => Ok((TunnelStream::over(line), load)),
         Ok(Verdict::Refused(reason)) => {
             if let Some(home) = line.home {
-                home(Leftover(Framed::refused(line.carrier)));
+                home(Leftover(Box::new(Framed::refused(line.carrier))));
             }
             Err(OpenError::Refused(reason))
         }

@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    TunnelStream,
+    TunnelStream, Watch,
     flow::{Flow, with_chunk},
 };
 
@@ -81,6 +81,18 @@ pub async fn splice<L: AsyncRead + AsyncWrite + Unpin>(
     idle: Duration,
     cancel: &CancellationToken,
 ) -> Transferred {
+    splice_watched(local, tunnel, idle, cancel, &mut ()).await
+}
+
+/// The same, while `watch` looks on.
+pub async fn splice_watched<L: AsyncRead + AsyncWrite + Unpin>(
+    local: &mut L,
+    tunnel: &mut TunnelStream,
+    idle: Duration,
+    cancel: &CancellationToken,
+    watch: &mut impl Watch,
+) -> Transferred {
+    let mut stalled = false;
     let (mut up, mut down) = (Flow::default(), Flow::default());
     let mut cancelled = pin!(cancel.cancelled());
     // The clock is read when something moved; the timer is set again only when it fires.
@@ -92,9 +104,17 @@ pub async fn splice<L: AsyncRead + AsyncWrite + Unpin>(
         }
         let before = (up.place(), down.place());
         let (upward, downward) = with_chunk(|chunk| {
-            let upward = up.poll(cx, local, tunnel, chunk);
-            (upward, down.poll(cx, tunnel, local, chunk))
+            let upward = up.poll(cx, local, tunnel, chunk, |tunnel, bytes| {
+                if let Some(load) = watch.up(bytes) {
+                    tunnel.report(load);
+                }
+            });
+            (upward, down.poll(cx, tunnel, local, chunk, |_, bytes| watch.down(bytes)))
         });
+        if stalled != up.is_stalled() {
+            stalled = !stalled;
+            watch.stalled(stalled);
+        }
         match (upward, downward) {
             (Poll::Ready(Err(error)), _) => return Poll::Ready(End::Local(error)),
             (_, Poll::Ready(Err(error))) => return Poll::Ready(End::Tunnel(error)),

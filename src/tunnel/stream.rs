@@ -9,8 +9,8 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
-    Carrier, Line, MAX_FRAME,
-    frame::Framed,
+    Carrier, Line, Load, MAX_FRAME,
+    frame::{Framed, ReportSink},
     line::{Home, Leftover},
 };
 
@@ -43,6 +43,18 @@ impl TunnelStream {
 }
 
 impl TunnelStream {
+    /// Sends `load` along with whatever leaves next: bytes, the end, or a flush. One that waits already is replaced. After
+    /// [`shutdown`](tokio::io::AsyncWriteExt::shutdown) it goes nowhere.
+    pub fn report(&mut self, load: Load) {
+        self.framed.report = Some(Box::new(load));
+    }
+
+    /// Has the peer's reports told to `sink`. Those that came before are lost, and so are those that come when the tunnel is
+    /// not read.
+    pub fn on_report(&mut self, sink: ReportSink) {
+        self.framed.sink = Some(sink);
+    }
+
     /// Closes a carrier of its own once both directions have ended, and not before: of a stream that was closed for writing
     /// and then dropped, yamux tells the peer nothing, and the peer would go on sending to nobody.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -85,7 +97,7 @@ impl Drop for TunnelStream {
     fn drop(&mut self) {
         if let Some(home) = self.home.take() {
             let nothing = Framed::new(Box::new(tokio::io::empty()));
-            home(Leftover(mem::replace(&mut self.framed, nothing)));
+            home(Leftover(Box::new(mem::replace(&mut self.framed, nothing))));
         }
     }
 }
@@ -164,7 +176,7 @@ mod tests {
     async fn a_frame_over_the_bound_is_refused_before_its_body() {
         let over = (MAX_FRAME as u32 + 1).to_be_bytes();
         assert_eq!(read_error(&over).await, (Vec::new(), io::ErrorKind::InvalidData));
-        assert_eq!(read_error(&[0xff, 0xff, 0xff, 0xfe]).await, (Vec::new(), io::ErrorKind::InvalidData));
+        assert_eq!(read_error(&[0xff, 0xff, 0xff, 0xfd]).await, (Vec::new(), io::ErrorKind::InvalidData));
     }
 
     #[tokio::test]

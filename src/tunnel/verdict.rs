@@ -52,6 +52,9 @@ pub enum Refusal {
     /// The backend did not take the connection.
     #[error("the backend is not reachable")]
     BackendUnreachable,
+    /// The service's backend speaks something else than the tunnel carries: datagrams and bytes don't mix.
+    #[error("the service does not speak that protocol")]
+    WrongProtocol,
     /// A reason of a later version.
     #[error("for a reason this version does not know (code {0})")]
     Other(u8),
@@ -66,6 +69,7 @@ impl Refusal {
             Self::Full => 4,
             Self::Draining => 5,
             Self::BackendUnreachable => 6,
+            Self::WrongProtocol => 7,
             Self::Other(code) => code,
         }
     }
@@ -78,6 +82,7 @@ impl Refusal {
             4 => Self::Full,
             5 => Self::Draining,
             6 => Self::BackendUnreachable,
+            7 => Self::WrongProtocol,
             code => Self::Other(code),
         }
     }

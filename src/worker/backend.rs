@@ -2,20 +2,24 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpStream, UnixStream},
     time::{Instant, timeout_at},
 };
 
-use super::{Target, target::Place};
-use crate::tunnel::abort;
+use super::{Target, target::Place, udp};
+use crate::{
+    ledger::Protocol,
+    proxy_protocol::{Header, Version},
+    tunnel::{Datagrams, abort},
+};
 
 /// Addresses of one host name that are tried at most. More than both families of a few interfaces are not a backend.
 const MAX_ADDRESSES: usize = 8;
@@ -25,6 +29,7 @@ const MAX_ADDRESSES: usize = 8;
 pub(super) enum Backend {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Udp(Datagrams<udp::Socket>),
 }
 
 /// Why a backend took no connection.
@@ -38,12 +43,30 @@ pub(super) struct ConnectError {
 }
 
 impl Backend {
-    /// Connects within `limit`, of which each address of a host name gets its share.
+    /// Connects for the worker itself within `limit`, of which each address of a host name gets its share.
     pub(super) async fn connect(target: &Target, limit: Duration) -> Result<Self, ConnectError> {
+        Self::connect_for(target, limit, None).await
+    }
+
+    /// Connects for `client`, and says so if the backend wants to be told.
+    pub(super) async fn connect_for(
+        target: &Target,
+        limit: Duration,
+        client: Option<SocketAddr>,
+    ) -> Result<Self, ConnectError> {
         let deadline = Instant::now() + limit;
         let connected = match &target.place {
             Place::Unix(path) => within(deadline, UnixStream::connect(path)).await.map(Self::Unix),
-            Place::Tcp { host, port } => connect_any(host, *port, deadline).await.map(Self::Tcp),
+            Place::Host { host, port } if target.protocol() == Protocol::Udp => {
+                within(deadline, connect_udp(host, *port)).await.map(|socket| Self::Udp(Datagrams::new(socket)))
+            }
+            Place::Host { host, port } => connect_any(host, *port, deadline).await.map(Self::Tcp),
+        };
+        let connected = match (connected, target.send_proxy) {
+            (Ok(mut backend), Some(version)) => {
+                within(deadline, backend.introduce(version, client)).await.map(|()| backend)
+            }
+            (connected, _) => connected,
         };
         connected.map_err(|error| ConnectError {
             target: target.to_string(),
@@ -55,11 +78,24 @@ impl Backend {
         })
     }
 
+    /// The first thing that it is sent: for whom the connection is.
+    async fn introduce(&mut self, version: Version, client: Option<SocketAddr>) -> io::Result<()> {
+        let destination = match self {
+            Self::Tcp(tcp) => tcp.peer_addr()?,
+            // What an export never asks of a backend that takes datagrams.
+            Self::Udp(_) => return Ok(()),
+            Self::Unix(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+        };
+        let header = Header { addresses: client.map(|client| (client, destination)) };
+        self.write_all(&header.encode(version)).await
+    }
+
     /// Closes it so that the backend does not take what it got for whole.
     pub(super) fn reset(self) {
         match self {
             Self::Tcp(tcp) => abort(tcp),
             Self::Unix(unix) => drop(unix),
+            Self::Udp(datagrams) => drop(datagrams),
         }
     }
 }
@@ -79,6 +115,12 @@ async fn connect_any(host: &str, port: u16, deadline: Instant) -> io::Result<Tcp
         }
     }
     Err(failure)
+}
+
+/// The first address: whether somebody listens there does not show before something is sent.
+async fn connect_udp(host: &str, port: u16) -> io::Result<udp::Socket> {
+    let nobody = || io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+    udp::Socket::connect(tokio::net::lookup_host((host, port)).await?.next().ok_or_else(nobody)?).await
 }
 
 async fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {
@@ -102,6 +144,7 @@ impl AsyncRead for Backend {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_read(cx, buf),
             Self::Unix(unix) => Pin::new(unix).poll_read(cx, buf),
+            Self::Udp(datagrams) => Pin::new(datagrams).poll_read(cx, buf),
         }
     }
 }
@@ -111,6 +154,7 @@ impl AsyncWrite for Backend {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_write(cx, data),
             Self::Unix(unix) => Pin::new(unix).poll_write(cx, data),
+            Self::Udp(datagrams) => Pin::new(datagrams).poll_write(cx, data),
         }
     }
 
@@ -118,6 +162,7 @@ impl AsyncWrite for Backend {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_flush(cx),
             Self::Unix(unix) => Pin::new(unix).poll_flush(cx),
+            Self::Udp(datagrams) => Pin::new(datagrams).poll_flush(cx),
         }
     }
 
@@ -125,6 +170,7 @@ impl AsyncWrite for Backend {
         match self.get_mut() {
             Self::Tcp(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Self::Unix(unix) => Pin::new(unix).poll_shutdown(cx),
+            Self::Udp(datagrams) => Pin::new(datagrams).poll_shutdown(cx),
         }
     }
 }
@@ -132,7 +178,7 @@ impl AsyncWrite for Backend {
 #[cfg(test)]
 mod tests {
     use tokio::{
-        io::{AsyncReadExt, AsyncWriteExt},
+        io::AsyncReadExt,
         net::{TcpListener, TcpSocket, UnixListener},
     };
 
@@ -169,6 +215,24 @@ mod tests {
     async fn a_name_that_does_not_resolve_is_no_refusal() {
         let error = connect("a..b:80").await.unwrap_err();
         assert!(!error.is_refused, "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_wants_to_know_is_told_for_whom_a_connection_is() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let target: Target = port.to_string().parse().unwrap();
+        let target = target.with_proxy_protocol(Version::V1);
+        let client = Some("192.0.2.1:5".parse().unwrap());
+        let told = format!("PROXY TCP4 192.0.2.1 127.0.0.1 5 {port}\r\nx");
+        for (client, told) in [(client, told.as_str()), (None, "PROXY UNKNOWN\r\nx")] {
+            let mut backend = Backend::connect_for(&target, LIMIT, client).await.unwrap();
+            backend.write_all(b"x").await.unwrap();
+            drop(backend);
+            let mut text = String::new();
+            listener.accept().await.unwrap().0.read_to_string(&mut text).await.unwrap();
+            assert_eq!(text, told);
+        }
     }
 
     #[tokio::test]

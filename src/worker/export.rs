@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use super::{ParseTargetError, Target};
 use crate::{
-    ledger::{NodeId, Service},
+    ledger::{NodeId, Protocol, Service},
     tunnel::is_service_name,
 };
 
@@ -56,10 +56,11 @@ pub struct Export {
 impl Export {
     /// `target` as `service`, everything else at its default: probed by connecting, open to every member, without a cap.
     pub fn new(service: impl Into<String>, target: Target) -> Self {
+        let health = if target.protocol() == Protocol::Udp { Health::Off } else { Health::Tcp };
         Self {
             service: service.into(),
             target,
-            health: Health::Tcp,
+            health,
             max_connections: 0,
             weight: DEFAULT_WEIGHT,
             slots: 0,
@@ -92,6 +93,14 @@ impl Export {
         };
         if !labels_fit || !self.labels.iter().all(label_is_good) {
             return Err(ExportError::Labels(service()));
+        }
+        if self.target.protocol() == Protocol::Udp {
+            if self.health != Health::Off {
+                return Err(ExportError::DatagramHealth(service()));
+            }
+            if self.target.sends_proxy() {
+                return Err(ExportError::DatagramProxy(service()));
+            }
         }
         match &self.health {
             Health::Path(path) if !is_path(path) => Err(ExportError::Health(path.chars().take(80).collect())),
@@ -206,6 +215,12 @@ fn is_path(text: &str) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ExportError {
+    /// A backend that takes datagrams can't be asked whether it is well.
+    #[error("service {0:?} takes datagrams, and cannot be probed: leave --health out")]
+    DatagramHealth(String),
+    /// Datagrams have no beginning that a client's address could stand at.
+    #[error("service {0:?} takes datagrams, which the PROXY protocol is not for: leave --send-proxy out")]
+    DatagramProxy(String),
     /// The name breaks the rule.
     #[error("{0:?} is not the name of a service: 1 to 63 of a-z, 0-9, '-' and '.'")]
     Name(String),

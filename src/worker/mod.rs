@@ -12,20 +12,32 @@
 //! **Invariant.** A worker connects to the targets of its own configuration and to nothing else; no address ever comes from
 //! the wire. Every tunnel that is being served is counted, and takes its count back when it ends, however it ends.
 //!
-//! It does not admit nodes (whoever hands it a carrier vouches for `from`), publish records, or look into the bytes.
+//! What is under way at each backend is counted ([`tally`]), told to every front with the verdicts and ends of its own
+//! requests, and pushed to those who ask ([`push`]). For that a worker looks into HTTP as far as to see where requests and
+//! responses begin and end ([`observer`]), and no further.
+//!
+//! It does not admit nodes (whoever hands it a carrier vouches for `from`), publish records, or change a byte.
 
 mod backend;
 mod export;
+mod observer;
 mod offering;
 mod probe;
+mod push;
+mod rate;
 mod serve;
+mod tally;
 mod target;
 #[cfg(test)]
 mod tests;
+mod udp;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tokio::{
@@ -78,6 +90,8 @@ struct Shared {
     room: Arc<Semaphore>,
     /// Knows every tunnel that is being served, and owns the tasks of those from this node's own front.
     tunnels: TaskTracker,
+    /// Those of them that carry reports alone.
+    subscribers: AtomicUsize,
     cancel: CancellationToken,
 }
 
@@ -104,6 +118,7 @@ impl Worker {
                 probes: Mutex::default(),
                 room: Arc::new(Semaphore::new(config.max_tunnels.clamp(1, Semaphore::MAX_PERMITS))),
                 tunnels,
+                subscribers: AtomicUsize::new(0),
                 cancel,
             }),
         };
@@ -122,9 +137,10 @@ impl Worker {
         self.shared.state().offerings.values().map(|offering| offering.status()).collect()
     }
 
-    /// Tunnels being served, those still to get a verdict and those of exports removed since included.
+    /// Tunnels being served, those still to get a verdict and those of exports removed since included; those that carry
+    /// reports alone are not.
     pub fn in_flight(&self) -> usize {
-        self.shared.tunnels.len()
+        self.shared.tunnels.len().saturating_sub(self.shared.subscribers.load(Ordering::Relaxed))
     }
 
     /// Takes the place of the exports so far. One that is kept, by name, keeps its counters and tunnels, and what is known of
@@ -150,6 +166,7 @@ impl Worker {
                 }
                 None => Arc::new(Offering::new(export, retired)),
             };
+            offering.tally.learn(|facts| facts.draining = state.is_draining);
             state.offerings.insert(offering.export.service.clone(), Arc::clone(&offering));
             // Weak: the probes belong to the worker, not the worker to its probes.
             let shared = Arc::downgrade(&self.shared);
@@ -171,6 +188,7 @@ impl Worker {
     pub fn drain(&self) {
         let mut state = self.shared.state();
         state.is_draining = true;
+        state.offerings.values().for_each(|offering| offering.tally.learn(|facts| facts.draining = true));
         self.shared.publish(&state);
     }
 

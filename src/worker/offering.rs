@@ -11,17 +11,19 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Export, Health, Target,
     probe::{Ailment, Pulse, probe},
+    tally::Tally,
 };
-use crate::tunnel::Load;
 
 /// One export, its counters, and the state of its backend.
 ///
-/// **Invariant.** `counters.in_flight` is the number of living [`Slot`]s. The counters outlive a change of the export,
-/// and slots outlive its removal.
+/// **Invariant.** `counters.in_flight` is the number of living [`Permit`]s. Counters and tally outlive a change of the
+/// export, and permits outlive its removal.
 #[derive(Debug)]
 pub(super) struct Offering {
     pub(super) export: Export,
     pub(super) counters: Arc<Counters>,
+    /// What is under way, and what fronts are told of it.
+    pub(super) tally: Arc<Tally>,
     /// What the probes say. A tiny critical section: read and replaced, never held across a wait.
     condition: Mutex<Condition>,
     /// Wakes the probe before its time.
@@ -46,9 +48,9 @@ pub(super) struct Counters {
     refused: AtomicU64,
 }
 
-/// A place at the backend: dropping it gives it back.
+/// Leave to connect to the backend, up to the cap: dropping it gives it back.
 #[derive(Debug)]
-pub(super) struct Slot(Arc<Counters>);
+pub(super) struct Permit(Arc<Counters>);
 
 /// One service as `status` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +67,9 @@ pub struct ExportStatus {
     pub why_not: Option<String>,
     /// Tunnels to the backend now.
     pub in_flight: u32,
-    /// Tunnels that it takes at once; 0 without a cap.
+    /// Requests under way there, and connections that nobody can look into.
+    pub busy: u32,
+    /// How many of those it works on at once; 0 where nobody knows.
     pub slots: u32,
     /// Tunnels accepted since the service is offered.
     pub total: u64,
@@ -79,16 +83,30 @@ impl Offering {
             Health::Off => Condition::Well,
             _ => Condition::Unknown,
         };
-        Self { export, counters: Arc::default(), condition: Mutex::new(condition), doubt: Notify::new(), retired }
+        let tally = Tally::new();
+        tally.learn(|facts| facts.slots = export.known_slots());
+        Self {
+            export,
+            counters: Arc::default(),
+            tally: Arc::new(tally),
+            condition: Mutex::new(condition),
+            doubt: Notify::new(),
+            retired,
+        }
     }
 
     /// The same service after a change of its export: the counters go on, and what is known of the backend does where it is
     /// still the one that was asked.
     pub(super) fn changed(&self, export: Export, retired: CancellationToken) -> Self {
-        let same_probe = export.target == self.export.target && export.health == self.export.health;
+        let same_target = export.target == self.export.target;
+        let same_probe = same_target && export.health == self.export.health;
         let fresh = Self::new(export, retired);
         let condition = if same_probe { Mutex::new(self.condition()) } else { fresh.condition };
-        Self { counters: Arc::clone(&self.counters), condition, ..fresh }
+        if !same_target {
+            self.tally.forget_backend();
+        }
+        self.tally.learn(|facts| facts.slots = fresh.export.known_slots());
+        Self { counters: Arc::clone(&self.counters), tally: Arc::clone(&self.tally), condition, ..fresh }
     }
 
     fn condition(&self) -> Condition {
@@ -110,20 +128,15 @@ impl Offering {
         }
     }
 
-    /// A place at the backend, unless all are taken.
-    pub(super) fn slot(&self) -> Option<Slot> {
+    /// Leave to connect, unless as many have it as may.
+    pub(super) fn permit(&self) -> Option<Permit> {
         let cap = match self.export.max_connections {
             0 => u32::MAX,
             cap => cap,
         };
         let one_more = |taken: u32| taken.checked_add(1).filter(|taken| *taken <= cap);
         self.counters.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        Some(Slot(Arc::clone(&self.counters)))
-    }
-
-    pub(super) fn load(&self) -> Load {
-        let in_flight = self.counters.in_flight.load(Ordering::Relaxed);
-        Load { in_flight, slots: self.export.max_connections, ..Load::default() }
+        Some(Permit(Arc::clone(&self.counters)))
     }
 
     pub(super) fn count_accepted(&self) {
@@ -147,7 +160,8 @@ impl Offering {
             is_healthy,
             why_not,
             in_flight: self.counters.in_flight.load(Ordering::Relaxed),
-            slots: self.export.max_connections,
+            busy: self.tally.activity().0,
+            slots: self.tally.facts().slots,
             total: self.counters.total.load(Ordering::Relaxed),
             refused: self.counters.refused.load(Ordering::Relaxed),
         }
@@ -191,7 +205,7 @@ impl Offering {
     }
 }
 
-impl Drop for Slot {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
@@ -207,34 +221,35 @@ mod tests {
     }
 
     #[test]
-    fn slots_are_taken_up_to_the_cap_and_given_back() {
+    fn permits_are_given_up_to_the_cap_and_come_back() {
         let offering = offering(2);
-        let first = offering.slot().unwrap();
-        let _second = offering.slot().unwrap();
-        assert!(offering.slot().is_none());
-        assert_eq!(offering.load(), Load { in_flight: 2, slots: 2, ..Load::default() });
+        let first = offering.permit().unwrap();
+        let _second = offering.permit().unwrap();
+        assert!(offering.permit().is_none());
+        assert_eq!((offering.status().in_flight, offering.status().slots), (2, 2));
         drop(first);
-        assert!(offering.slot().is_some());
-        assert_eq!(offering.load().in_flight, 1);
+        assert!(offering.permit().is_some());
+        assert_eq!(offering.status().in_flight, 1);
     }
 
     #[test]
-    fn without_a_cap_there_is_always_a_slot() {
+    fn without_a_cap_there_is_always_a_permit() {
         let offering = offering(0);
-        let slots: Vec<_> = (0..1000).map(|_| offering.slot().unwrap()).collect();
-        assert_eq!(offering.load(), Load { in_flight: slots.len() as u32, ..Load::default() });
+        let permits: Vec<_> = (0..1000).map(|_| offering.permit().unwrap()).collect();
+        assert_eq!((offering.status().in_flight, offering.status().slots), (permits.len() as u32, 0));
     }
 
     #[test]
     fn a_change_keeps_the_counters_and_forgets_a_backend_that_was_not_asked() {
         let before = offering(1);
-        let _slot = before.slot().unwrap();
+        let _permit = before.permit().unwrap();
         before.count_accepted();
         let reweighed = Export { weight: 5, max_connections: 2, ..before.export.clone() };
         let after = before.changed(reweighed, CancellationToken::new());
         assert!(after.is_well());
         assert_eq!((after.status().in_flight, after.status().total), (1, 1));
-        assert!(after.slot().is_some());
+        assert!(after.permit().is_some());
+        assert_eq!(after.status().slots, 2);
 
         let moved = Export { target: "81".parse().unwrap(), health: Health::Tcp, ..before.export.clone() };
         let after = before.changed(moved, CancellationToken::new());

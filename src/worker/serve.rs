@@ -1,18 +1,27 @@
 //! One tunnel's way through a worker, from its header to its end.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 
 use super::{
     Shared, Worker,
     backend::Backend,
-    offering::{Offering, Slot},
+    observer::Observer,
+    offering::{Offering, Permit},
+    push::push,
+    tally::{Account, Subscription},
 };
 use crate::{
-    ledger::NodeId,
+    ledger::{NodeId, Protocol},
     tunnel::{
-        DialError, Header, Incoming, Line, MAX_FRAME, MessageError, Refusal, Transferred, Tunnel, open, refuse, splice,
+        Class, DialError, Header, Incoming, Line, MAX_FRAME, MessageError, Refusal, Transferred, Tunnel, open, refuse,
+        splice_watched,
     },
 };
 
@@ -26,12 +35,17 @@ const VERDICT_LIMIT: Duration = Duration::from_secs(5);
 /// How long a backend may take to accept a connection, resolving its name included. A front gives up soon after.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
+/// Fronts that are told at once at most, over all services: each costs a task and a stream of its connection.
+const SUBSCRIBERS_MAX: usize = 4096;
+
 /// How a tunnel that came to a worker ended.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Served {
     /// It was accepted and carried bytes until its end. `up` is from the backend, `down` to it.
     Carried(Transferred),
+    /// The front was told how the service is, until one side had enough of it.
+    Reported,
     /// It was declined, and the front told so.
     Refused(Refusal),
     /// The front did not say what it wanted, or was gone before the verdict.
@@ -73,8 +87,8 @@ impl Worker {
 }
 
 impl Shared {
-    /// `_room` is held to the end.
-    async fn serve(self: Arc<Self>, _room: OwnedSemaphorePermit, line: Line, from: NodeId) -> Served {
+    /// `room` is held to the end of whatever carries bytes.
+    async fn serve(self: Arc<Self>, room: OwnedSemaphorePermit, line: Line, from: NodeId) -> Served {
         let read = tokio::select! {
             () = self.cancel.cancelled() => Err(cut()),
             read = timeout(HEADER_LIMIT, Incoming::read(line)) => read.unwrap_or_else(|_| Err(late("the header"))),
@@ -88,12 +102,19 @@ impl Shared {
         };
         let trace = incoming.header().trace;
         let service = incoming.header().service.clone();
-        let served = self.answer(incoming, from).await;
+        let served = match incoming.header().class {
+            Class::Load => {
+                drop(room);
+                self.report(incoming, from).await
+            }
+            _ => self.answer(incoming, from).await,
+        };
         let from = from.short();
         match &served {
             Served::Carried(Transferred { up, down, end }) => {
                 tracing::debug!(%service, %from, %trace, from_backend = up, to_backend = down, %end, "tunnel ended");
             }
+            Served::Reported => tracing::debug!(%service, %from, %trace, "reports ended"),
             Served::Refused(reason) => tracing::debug!(%service, %from, %trace, %reason, "tunnel refused"),
             Served::Abandoned(why) => tracing::debug!(%service, %from, %trace, %why, "tunnel abandoned"),
         }
@@ -106,57 +127,117 @@ impl Shared {
             granted = self.grant(incoming.header(), from) => granted,
         };
         match granted {
-            Ok((offering, slot, backend)) => self.carry(incoming, &offering, slot, backend).await,
-            Err(reason) => {
-                let told = timeout(VERDICT_LIMIT, incoming.refuse(reason)).await;
-                told_or_abandoned(reason, told.unwrap_or_else(|_| Err(late("the verdict"))))
-            }
+            Ok((offering, permit, backend)) => self.carry(incoming, &offering, permit, backend, from).await,
+            Err(reason) => decline(incoming, reason).await,
         }
     }
 
     /// Everything that must hold before a byte of a client reaches a backend, ending with the connection to it.
-    async fn grant(&self, header: &Header, from: NodeId) -> Result<(Arc<Offering>, Slot, Backend), Refusal> {
-        let (offering, is_draining) = {
-            let state = self.state();
-            (state.offerings.get(&header.service).cloned(), state.is_draining)
+    async fn grant(&self, header: &Header, from: NodeId) -> Result<(Arc<Offering>, Permit, Backend), Refusal> {
+        let offering = self.offering(header)?;
+        let speaks = (header.class == Class::Udp) == (offering.export.target.protocol() == Protocol::Udp);
+        let granted = match offering.admit(from) {
+            Ok(()) if !speaks => Err(Refusal::WrongProtocol),
+            Ok(()) => offering.connect(header.client).await,
+            Err(reason) => Err(reason),
         };
-        let offering = offering.ok_or(Refusal::NoSuchService)?;
-        let granted = offering.grant(is_draining, from).await;
         if granted.is_err() {
             offering.count_refused();
         }
-        let (slot, backend) = granted?;
-        Ok((offering, slot, backend))
+        let (permit, backend) = granted?;
+        Ok((offering, permit, backend))
     }
 
-    /// `_slot` is held to the end.
-    async fn carry(&self, incoming: Incoming, offering: &Offering, _slot: Slot, mut backend: Backend) -> Served {
-        let accepted = timeout(VERDICT_LIMIT, incoming.accept(offering.load())).await;
+    fn offering(&self, header: &Header) -> Result<Arc<Offering>, Refusal> {
+        self.state().offerings.get(&header.service).cloned().ok_or(Refusal::NoSuchService)
+    }
+
+    /// `_permit` is held to the end.
+    async fn carry(
+        &self,
+        incoming: Incoming,
+        offering: &Offering,
+        _permit: Permit,
+        mut backend: Backend,
+        from: NodeId,
+    ) -> Served {
+        let mut observer = Observer::new(incoming.header().class, Account::new(Arc::clone(&offering.tally), from));
+        let accepted = timeout(VERDICT_LIMIT, incoming.accept(observer.load())).await;
         let mut tunnel = match accepted.unwrap_or_else(|_| Err(late("the verdict"))) {
             Ok(tunnel) => tunnel,
             Err(error) => return Served::Abandoned(error),
         };
         offering.count_accepted();
         let cancel = self.cancel.child_token();
-        let transferred = splice(&mut backend, &mut tunnel, offering.export.idle_timeout, &cancel).await;
+        let idle = offering.export.idle_timeout;
+        let transferred = splice_watched(&mut backend, &mut tunnel, idle, &cancel, &mut observer).await;
         if !transferred.end.is_complete() {
             backend.reset();
         }
         Served::Carried(transferred)
     }
+
+    /// Tells a front how a service is, for as long as it wants to hear of it.
+    async fn report(&self, incoming: Incoming, from: NodeId) -> Served {
+        let (offering, subscription) = match self.subscribe(incoming.header(), from) {
+            Ok(granted) => granted,
+            Err(reason) => return decline(incoming, reason).await,
+        };
+        let _counted = Subscriber::count(self);
+        let accepted = timeout(VERDICT_LIMIT, incoming.accept(offering.tally.load(from))).await;
+        let tunnel = match accepted.unwrap_or_else(|_| Err(late("the verdict"))) {
+            Ok(tunnel) => tunnel,
+            Err(error) => return Served::Abandoned(error),
+        };
+        match self.cancel.run_until_cancelled(push(subscription, tunnel, &offering.retired)).await {
+            Some(Err(error)) => Served::Abandoned(error.into()),
+            Some(Ok(())) | None => Served::Reported,
+        }
+    }
+
+    fn subscribe(&self, header: &Header, from: NodeId) -> Result<(Arc<Offering>, Subscription), Refusal> {
+        let offering = self.offering(header)?;
+        offering.admit(from)?;
+        if self.subscribers.load(Ordering::Relaxed) >= SUBSCRIBERS_MAX {
+            return Err(Refusal::Full);
+        }
+        let subscription = offering.tally.subscribe(from).ok_or(Refusal::Full)?;
+        Ok((offering, subscription))
+    }
+}
+
+/// One of those who are told, while it lives.
+struct Subscriber<'a>(&'a Shared);
+
+impl<'a> Subscriber<'a> {
+    fn count(shared: &'a Shared) -> Self {
+        shared.subscribers.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for Subscriber<'_> {
+    fn drop(&mut self) {
+        self.0.subscribers.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Offering {
-    async fn grant(&self, is_draining: bool, from: NodeId) -> Result<(Slot, Backend), Refusal> {
-        if is_draining {
+    /// Whether `from` may use it now.
+    fn admit(&self, from: NodeId) -> Result<(), Refusal> {
+        if self.tally.facts().draining {
             return Err(Refusal::Draining);
         }
         if !self.export.allow.is_empty() && !self.export.allow.contains(&from) {
             return Err(Refusal::NotAllowed);
         }
-        let slot = self.slot().ok_or(Refusal::Full)?;
-        match Backend::connect(&self.export.target, CONNECT_LIMIT).await {
-            Ok(backend) => Ok((slot, backend)),
+        Ok(())
+    }
+
+    async fn connect(&self, client: Option<SocketAddr>) -> Result<(Permit, Backend), Refusal> {
+        let permit = self.permit().ok_or(Refusal::Full)?;
+        match Backend::connect_for(&self.export.target, CONNECT_LIMIT, client).await {
+            Ok(backend) => Ok((permit, backend)),
             Err(error) => {
                 tracing::debug!(service = %self.export.service, why = %error, "backend not reached");
                 self.doubt();
@@ -164,6 +245,11 @@ impl Offering {
             }
         }
     }
+}
+
+async fn decline(incoming: Incoming, reason: Refusal) -> Served {
+    let told = timeout(VERDICT_LIMIT, incoming.refuse(reason)).await;
+    told_or_abandoned(reason, told.unwrap_or_else(|_| Err(late("the verdict"))))
 }
 
 fn told_or_abandoned(reason: Refusal, told: Result<(), MessageError>) -> Served {

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::Ipv6Addr, path::PathBuf, str::FromStr};
 
-use crate::ledger::Protocol;
+use crate::{ledger::Protocol, proxy_protocol::Version};
 
 /// Bytes in a DNS name at most (RFC 1035 §2.3.4).
 const MAX_HOST: usize = 253;
@@ -21,6 +21,8 @@ const MAX_SOCKET_PATH: usize = 107;
 pub struct Target {
     scheme: Option<Scheme>,
     pub(super) place: Place,
+    /// What each connection to it begins with, if it wants to be told for whom it is.
+    pub(super) send_proxy: Option<Version>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +37,7 @@ enum Scheme {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Place {
     /// A host name or address (IPv6 without brackets), resolved on each connect.
-    Tcp { host: String, port: u16 },
+    Host { host: String, port: u16 },
     /// A socket in the file system.
     Unix(PathBuf),
 }
@@ -51,10 +53,22 @@ impl Target {
         }
     }
 
+    /// The same, where each connection begins with a PROXY protocol header of this version. It names the client where there
+    /// is one; those of HTTP requests are of several, and have theirs in `X-Forwarded-For`.
+    #[must_use]
+    pub fn with_proxy_protocol(self, version: Version) -> Self {
+        Self { send_proxy: Some(version), ..self }
+    }
+
+    /// Whether the backend is told for whom a connection is.
+    pub(super) fn sends_proxy(&self) -> bool {
+        self.send_proxy.is_some()
+    }
+
     /// What an HTTP request to the backend calls its host.
     pub(super) fn authority(&self) -> String {
         match &self.place {
-            Place::Tcp { .. } => self.place.to_string(),
+            Place::Host { .. } => self.place.to_string(),
             Place::Unix(_) => "localhost".to_owned(),
         }
     }
@@ -63,8 +77,8 @@ impl Target {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Host { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Host { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -102,7 +116,7 @@ impl FromStr for Target {
 
 fn parse(text: &str) -> Result<Target, &'static str> {
     if let Some(path) = text.strip_prefix("unix:") {
-        return Ok(Target { scheme: None, place: parse_socket_path(path)? });
+        return Ok(Target { scheme: None, place: parse_socket_path(path)?, send_proxy: None });
     }
     let (scheme, address) = match text.split_once("://") {
         None => (None, text),
@@ -118,7 +132,7 @@ fn parse(text: &str) -> Result<Target, &'static str> {
     if address.contains('/') {
         return Err("a target has no path; a path to probe goes with --health");
     }
-    Ok(Target { scheme, place: parse_address(scheme, address)? })
+    Ok(Target { scheme, place: parse_address(scheme, address)?, send_proxy: None })
 }
 
 fn parse_socket_path(path: &str) -> Result<Place, &'static str> {
@@ -133,7 +147,7 @@ fn parse_socket_path(path: &str) -> Result<Place, &'static str> {
 fn parse_address(scheme: Option<Scheme>, address: &str) -> Result<Place, &'static str> {
     let only_digits = !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_digit());
     if scheme.is_none() && only_digits {
-        return Ok(Place::Tcp { host: "127.0.0.1".to_owned(), port: parse_port(address)? });
+        return Ok(Place::Host { host: "127.0.0.1".to_owned(), port: parse_port(address)? });
     }
     let (host, port) = address.rsplit_once(':').ok_or("expected HOST:PORT, PORT, or unix:PATH")?;
     let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
@@ -143,7 +157,7 @@ fn parse_address(scheme: Option<Scheme>, address: &str) -> Result<Place, &'stati
         None if is_host_name(host) => host,
         None => return Err("its host is neither a name nor an address"),
     };
-    Ok(Place::Tcp { host: host.to_owned(), port: parse_port(port)? })
+    Ok(Place::Host { host: host.to_owned(), port: parse_port(port)? })
 }
 
 fn parse_port(text: &str) -> Result<u16, &'static str> {

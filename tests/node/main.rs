@@ -17,9 +17,11 @@ mod join;
 mod ledger;
 mod neighbours;
 mod network;
+mod reports;
 mod restart;
 mod streams;
 mod tunnel;
+mod udp;
 mod windows;
 
 use std::{future::Future, time::Duration};

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::host::{Host, Said};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "token",
     "ban",
     "expose",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 13] = [
     "peers",
     "services",
     "ledger",
+    "explain",
     "demo",
     "completions",
     "man",

@@ -47,7 +47,7 @@ fn no_secret_in_any_output_at_the_loudest() {
     ]);
     assert!(get(front.front()).ends_with("hello"));
     let mut outputs = vec![title(worker.id()), title(front.id())];
-    for command in ["status", "peers", "services", "ledger"] {
+    for command in ["status", "peers", "services", "ledger", "explain"] {
         outputs.push(host.run(&[command, "--node", "f"]).stdout);
         outputs.push(host.run(&[command, "--node", "w", "-o", "json"]).stdout);
     }

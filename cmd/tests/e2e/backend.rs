@@ -1,6 +1,13 @@
 //! A backend in the test itself, on hyper: it does on the network what the test tells it to.
 
-use std::{convert::Infallible, net::SocketAddr};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use futures::{StreamExt, stream};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
@@ -40,13 +47,20 @@ struct Stage {
     /// What goes to all open scripts at once; an empty text ends them.
     script: broadcast::Sender<Bytes>,
     released: watch::Sender<bool>,
+    /// Answers 503 to all.
+    is_sick: Arc<AtomicBool>,
 }
 
 impl Backend {
     pub async fn start(name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let stage = Stage { name, script: broadcast::channel(SCRIPT_LAG).0, released: watch::channel(false).0 };
+        let stage = Stage {
+            name,
+            script: broadcast::channel(SCRIPT_LAG).0,
+            released: watch::channel(false).0,
+            is_sick: Arc::default(),
+        };
         let task = tokio::spawn(serve(listener, stage.clone()));
         Self { address, stage, task }
     }
@@ -58,6 +72,11 @@ impl Backend {
     /// Lets go of what is held, and of what comes later.
     pub fn release(&self) {
         self.stage.released.send_replace(true);
+    }
+
+    /// From now on all that it answers is 503, at once.
+    pub fn sicken(&self) {
+        self.stage.is_sick.store(true, Relaxed);
     }
 
     /// Sends `text` on every open script.
@@ -103,6 +122,11 @@ async fn serve(listener: TcpListener, stage: Stage) {
 
 async fn answer(request: Request<Incoming>, stage: Stage) -> Result<Response<Body>, hyper::Error> {
     Ok(match (request.method(), request.uri().path()) {
+        _ if stage.is_sick.load(Relaxed) => {
+            let mut response = text("not well");
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            response
+        }
         (_, "/who") => text(&format!("{}\n", stage.name)),
         // Nothing before the test lets go of it.
         (&Method::GET, "/held") => {
@@ -119,6 +143,8 @@ async fn answer(request: Request<Incoming>, stage: Stage) -> Result<Response<Bod
             request.into_body().collect().await?;
             response
         }
+        // What of the request's head arrived here.
+        (_, "/echo") => text(&told(&request)),
         // As many bytes as asked for.
         (&Method::GET, path) if let Some(length) = path.strip_prefix("/bytes/") => {
             let chunks = large_bodies::chunks(length.parse().unwrap()).map(|chunk| Ok(Frame::data(chunk)));
@@ -141,6 +167,14 @@ async fn answer(request: Request<Incoming>, stage: Stage) -> Result<Response<Bod
             response
         }
     })
+}
+
+fn told(request: &Request<Incoming>) -> String {
+    let mut told = format!("{} {} {:?}\n", request.method(), request.uri(), request.version());
+    for (name, value) in request.headers() {
+        told.push_str(&format!("{name}: {}\n", String::from_utf8_lossy(value.as_bytes())));
+    }
+    told
 }
 
 fn text(text: &str) -> Response<Body> {

@@ -12,18 +12,26 @@
 #![allow(unreachable_pub, reason = "one crate, whose modules are each other's only users")]
 
 mod backend;
+mod balancing;
 mod client;
 mod clients;
 mod dht;
 mod failover;
 mod fleet;
+mod grpc;
 mod halves;
 mod host;
+mod http;
+mod http2;
 mod issuing;
 mod joining;
 mod large_bodies;
 mod load;
 mod machine;
+#[path = "../../examples/bench/model_server.rs"]
+mod model_server;
+mod models;
+mod nemesis;
 mod network;
 mod nginx;
 mod node;
@@ -37,6 +45,9 @@ mod solitude;
 mod strangers;
 mod streaming;
 mod ten;
+mod three;
+mod tls;
+mod torture;
 mod watching;
 
 use std::{future::Future, time::Duration};

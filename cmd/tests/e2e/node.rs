@@ -173,6 +173,11 @@ impl Node {
         (self.host, self.plan)
     }
 
+    /// How to start it again, once it has gone.
+    pub fn plan(&self) -> (Arc<Host>, Plan) {
+        (Arc::clone(&self.host), self.plan.clone())
+    }
+
     /// Asks it to end, and waits for that.
     pub async fn terminate(self) -> Exit {
         self.process.signal(Signal::TERM);

@@ -40,7 +40,9 @@ pub enum Policy {
 
 /// The text names no policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a policy; choose least-used, random, round-robin, p2c, peak-ewma, prequal or sticky")]
+#[error(
+    "{0:?} is not a policy; choose least-used, random, round-robin, p2c, peak-ewma, prequal, sticky or external:URL"
+)]
 pub struct ParsePolicyError(String);
 
 impl Policy {

@@ -91,11 +91,6 @@ impl Framing {
         self.place == Place::Head && !self.is_at_rest()
     }
 
-    /// Within a body.
-    pub(super) fn is_in_body(&self) -> bool {
-        !matches!(self.place, Place::Head | Place::Lost)
-    }
-
     fn end_line(&mut self, line: &[u8]) {
         match self.place {
             Place::ChunkSize => self.place = chunk(line),
@@ -205,13 +200,13 @@ mod tests {
     #[test]
     fn the_place_is_known() {
         let mut framing = Framing::default();
-        assert!(framing.is_at_rest() && !framing.is_in_head() && !framing.is_in_body());
+        assert!(framing.is_at_rest() && !framing.is_in_head());
         framing.feed(b"G");
         assert!(framing.is_in_head());
         framing.feed(b"ET / HTTP/1.1\r\n");
         assert!(framing.is_in_head());
         framing.feed(b"Content-Length: 3\r\n\r\nab");
-        assert!(framing.is_in_body());
+        assert!(!framing.is_at_rest() && !framing.is_in_head());
         framing.feed(b"c");
         assert!(framing.is_at_rest());
     }

@@ -2,24 +2,27 @@
 
 use hyper::{
     HeaderMap, Method, Request, StatusCode, Uri, Version,
-    header::{HOST, HeaderValue, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, HOST, HeaderValue, TRANSFER_ENCODING},
     http::uri::Authority,
 };
 
-use super::answer::Answer;
-
-/// Bytes in a request target at most, as nginx and most servers allow.
-const TARGET_LIMIT: usize = 8 * 1024;
+use super::{answer::Answer, intake::Excess};
+use crate::front::Limits;
 
 /// Why this request is refused, if it is.
-pub(super) fn objection<B>(request: &Request<B>) -> Option<Answer> {
+pub(super) fn objection<B>(request: &Request<B>, limits: &Limits) -> Option<Answer> {
     let (method, uri, headers) = (request.method(), request.uri(), request.headers());
-    let refused = |status, message| Some(Answer::refused(status, message));
-    if *method == Method::CONNECT {
-        return refused(StatusCode::NOT_IMPLEMENTED, "CONNECT is not spoken here");
+    let refused = |status, message: &str| Some(Answer::refused(status, message));
+    if *method == Method::CONNECT || *method == Method::TRACE {
+        // A tunnel to anywhere, and an echo of what only the server should see (RFC 9110 §9.3.6, §9.3.8).
+        return refused(StatusCode::METHOD_NOT_ALLOWED, "CONNECT and TRACE are not allowed here");
     }
-    if target_length(uri) > TARGET_LIMIT {
-        return refused(StatusCode::URI_TOO_LONG, "the request target is longer than 8 KiB");
+    if target_length(uri) > limits.target_bytes {
+        return refused(StatusCode::URI_TOO_LONG, &format!("the target is longer than {} bytes", limits.target_bytes));
+    }
+    if headers.len() > limits.fields {
+        let message = format!("the request has more than {} header fields", limits.fields);
+        return refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, &message);
     }
     if !(uri.path().starts_with('/') || uri.path() == "*" && *method == Method::OPTIONS) {
         return refused(StatusCode::BAD_REQUEST, "the request target is not one that a server takes");
@@ -27,10 +30,22 @@ pub(super) fn objection<B>(request: &Request<B>) -> Option<Answer> {
     if !is_plain_chunked(headers) {
         return refused(StatusCode::NOT_IMPLEMENTED, "the only transfer coding understood here is chunked");
     }
-    if !has_good_host(request.version(), headers) {
+    if !has_good_host(request) {
         return refused(StatusCode::BAD_REQUEST, "the request must name one valid host");
     }
-    None
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let length = lengths.next();
+    if lengths.next().is_some() {
+        return Some(ambiguous());
+    }
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    match limits.body_bytes {
+        Some(limit) if length.is_some_and(|length| length > limit) => {
+            let excess = Excess::TooLarge(limit);
+            refused(excess.status(), &excess.to_string())
+        }
+        _ => None,
+    }
 }
 
 /// The request's framing can be read in two ways (RFC 9112 §6.3).
@@ -54,16 +69,24 @@ pub(super) fn is_plain_chunked(headers: &HeaderMap) -> bool {
     }
 }
 
-/// RFC 9112 §3.2: exactly one `Host`, and a valid one; HTTP/1.0 may leave it out.
-fn has_good_host(version: Version, headers: &HeaderMap) -> bool {
+/// RFC 9112 §3.2: exactly one `Host`, and a valid one; HTTP/1.0 may leave it out. HTTP/2 has it in its authority, and if it
+/// has both, they are the same (RFC 9113 §8.3.1).
+fn has_good_host<B>(request: &Request<B>) -> bool {
     let is_host = |value: &HeaderValue| {
         let host = value.as_bytes();
         host.is_empty() || (!host.contains(&b'@') && Authority::try_from(host).is_ok())
     };
-    let mut hosts = headers.get_all(HOST).iter();
+    let authority = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
+    if authority.is_some_and(|authority| authority.as_str().contains('@')) {
+        return false;
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
     match (hosts.next(), hosts.next()) {
-        (None, _) => version == Version::HTTP_10,
-        (Some(only), None) => is_host(only),
+        (None, _) => request.version() == Version::HTTP_10 || authority.is_some(),
+        (Some(only), None) => {
+            let is_same = |authority: &Authority| authority.as_str().as_bytes().eq_ignore_ascii_case(only.as_bytes());
+            is_host(only) && authority.is_none_or(is_same)
+        }
         (Some(_), Some(_)) => false,
     }
 }
@@ -71,14 +94,15 @@ fn has_good_host(version: Version, headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::front::http::answer::Form;
+    use crate::front::http::form::Form;
 
     fn refused(method: &str, target: &str, headers: &[(&str, &str)]) -> Option<u16> {
         let mut request = Request::builder().method(method).uri(target);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        objection(&request.body(()).unwrap()).map(|answer| answer.into_response(Form::Text).status().as_u16())
+        objection(&request.body(()).unwrap(), &Limits::default())
+            .map(|answer| answer.into_response(Form::Text).status().as_u16())
     }
 
     const HOST: (&str, &str) = ("host", "a.example:8080");
@@ -95,7 +119,9 @@ mod tests {
 
     #[test]
     fn what_a_proxy_must_not_pass_on_is_refused() {
-        assert_eq!(refused("CONNECT", "a:1", &[HOST]), Some(501));
+        assert_eq!(refused("CONNECT", "a:1", &[HOST]), Some(405));
+        assert_eq!(refused("TRACE", "/", &[HOST]), Some(405));
+        assert_eq!(refused("POST", "/", &[HOST, ("content-length", "1"), ("content-length", "1")]), Some(400));
         assert_eq!(refused("GET", "*", &[HOST]), Some(400));
         assert_eq!(refused("GET", &format!("/{}", "x".repeat(9 * 1024)), &[HOST]), Some(414));
         assert_eq!(refused("GET", "/", &[]), Some(400));
@@ -113,6 +139,6 @@ mod tests {
     #[test]
     fn http_1_0_may_leave_the_host_out() {
         let request = Request::builder().version(Version::HTTP_10).uri("/").body(()).unwrap();
-        assert!(objection(&request).is_none());
+        assert!(objection(&request, &Limits::default()).is_none());
     }
 }

@@ -1,17 +1,25 @@
 //! The body of a request on its way to a worker, and whether it can be sent again.
+//!
+//! What was read of it is held while it may be needed once more: to be sent to another worker, or because it was looked at
+//! before there was one. Held bytes are bounded per request and over all requests; beyond, they are let go as they are sent,
+//! and the request is sent once.
 
 use std::{
+    collections::VecDeque,
+    future::poll_fn,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::{
+    HeaderMap,
+    body::{Body, Frame, SizeHint},
+};
 
-/// Bytes of a body that are kept until its response begins, so that it can be sent to another worker. Larger bodies are
-/// streamed and sent once. As Envoy's and HAProxy's retry buffers, and a bound on what a request holds.
-const REPLAY_LIMIT: usize = 64 * 1024;
+use super::intake::{Excess, Intake, IntakeError};
+use crate::front::handle::Shared;
 
 /// A client's body, which outlives the attempts to send it.
 #[derive(Clone)]
@@ -23,24 +31,54 @@ pub(super) struct Source {
 }
 
 struct State {
-    body: Incoming,
-    /// What was taken so far; `None` once that is too much, or if the request is sent once anyway.
-    taken: Option<Vec<Bytes>>,
-    taken_bytes: usize,
-    /// Frames taken, to see that the upload moves.
+    shared: Arc<Shared>,
+    body: Intake,
+    /// What was read and may be needed again.
+    held: VecDeque<Bytes>,
+    held_bytes: usize,
+    /// What of them was taken from the memory that all requests share.
+    charged: usize,
+    /// Frames that were let go. They came before those that are held.
+    gone: usize,
+    /// Frames stay held when they were sent.
+    keep: bool,
+    /// What came behind the last byte, while it is not sent.
+    trailers: Option<HeaderMap>,
+    /// They were sent, and are gone.
+    trailers_gone: bool,
+    ended: bool,
+    /// Frames read, to see that the upload moves.
     moves: u64,
+    bytes: u64,
     /// The attempt that may take more; those before it are dead.
     attempt: u64,
-    /// The client broke off.
+    /// The client broke off, or does what it may not.
     broken: bool,
+    /// How it does.
+    excess: Option<Excess>,
 }
 
 impl Source {
     /// `keep` what is sent, up to the limit.
-    pub(super) fn new(body: Incoming, keep: bool) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, body: Intake, keep: bool) -> Self {
         let (length, is_empty) = (body.size_hint(), body.is_end_stream());
-        let taken = keep.then(Vec::new);
-        let state = State { body, taken, taken_bytes: 0, moves: 0, attempt: 0, broken: false };
+        let state = State {
+            shared: Arc::clone(shared),
+            body,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            charged: 0,
+            gone: 0,
+            keep,
+            trailers: None,
+            trailers_gone: false,
+            ended: false,
+            moves: 0,
+            bytes: 0,
+            attempt: 0,
+            broken: false,
+            excess: None,
+        };
         Self { state: Arc::new(Mutex::new(state)), length, is_empty }
     }
 
@@ -51,10 +89,31 @@ impl Source {
         Upload { source: self.clone(), attempt: state.attempt, next: 0 }
     }
 
-    /// Everything that was taken is still there.
+    /// Shows the beginning of the body, frame by frame, until `see` has seen enough, the body ends, or `limit` bytes or all
+    /// memory for it are taken. All of it is sent later.
+    pub(super) async fn look(&self, limit: usize, mut see: impl FnMut(&[u8]) -> bool) {
+        if self.is_empty {
+            return;
+        }
+        loop {
+            let frame = poll_fn(|cx| self.state().poll_read(cx)).await;
+            let Some(Ok(frame)) = frame else { return };
+            let has_room = self.state().hold(&frame);
+            if see(&frame) || !has_room || self.state().held_bytes >= limit {
+                return;
+            }
+        }
+    }
+
+    /// There is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
+    /// Everything that was read is still there.
     pub(super) fn can_replay(&self) -> bool {
         let state = self.state();
-        state.taken.is_some() || state.moves == 0
+        state.gone == 0 && !state.trailers_gone
     }
 
     /// Grows while the upload moves.
@@ -62,9 +121,19 @@ impl Source {
         self.state().moves
     }
 
+    /// Bytes that the client has sent.
+    pub(super) fn bytes(&self) -> u64 {
+        self.state().bytes
+    }
+
     /// The client broke off in the middle of its body.
     pub(super) fn is_broken(&self) -> bool {
         self.state().broken
+    }
+
+    /// What the client did that it may not.
+    pub(super) fn excess(&self) -> Option<Excess> {
+        self.state().excess
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -77,15 +146,15 @@ impl Source {
 pub(super) struct Upload {
     source: Source,
     attempt: u64,
-    /// The next of the kept frames to send.
+    /// The next frame to send, counted from the first of the body.
     next: usize,
 }
 
 /// Why a body could not be sent to its end.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UploadError {
-    #[error("the client broke off: {0}")]
-    Client(#[from] hyper::Error),
+    #[error(transparent)]
+    Client(#[from] IntakeError),
     #[error("another attempt took over")]
     Superseded,
 }
@@ -97,23 +166,26 @@ impl Body for Upload {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let this = &mut *self;
         let mut state = this.source.state();
-        if state.attempt != this.attempt {
+        if state.attempt != this.attempt || this.next < state.gone {
             return Poll::Ready(Some(Err(UploadError::Superseded)));
         }
-        if let Some(kept) = state.taken.as_ref().and_then(|taken| taken.get(this.next)) {
+        if let Some(held) = state.held(this.next) {
             this.next += 1;
-            return Poll::Ready(Some(Ok(Frame::data(kept.clone()))));
+            return Poll::Ready(Some(Ok(Frame::data(held))));
         }
-        let polled = Pin::new(&mut state.body).poll_frame(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                state.take(frame);
+        Poll::Ready(match ready!(state.poll_read(cx)) {
+            Some(Ok(frame)) => {
                 this.next += 1;
+                state.sent(&frame);
+                Some(Ok(Frame::data(frame)))
             }
-            Poll::Ready(Some(Err(_))) => state.broken = true,
-            Poll::Ready(None) | Poll::Pending => {}
-        }
-        polled.map_err(UploadError::Client)
+            Some(Err(error)) => Some(Err(UploadError::Client(error))),
+            // Too rare to be worth keeping.
+            None => state.trailers.take().map(|trailers| {
+                state.trailers_gone = true;
+                Ok(Frame::trailers(trailers))
+            }),
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -126,16 +198,83 @@ impl Body for Upload {
 }
 
 impl State {
-    fn take(&mut self, frame: &Frame<Bytes>) {
-        self.moves += 1;
-        let Some(taken) = &mut self.taken else { return };
-        match frame.data_ref() {
-            Some(data) if self.taken_bytes + data.len() <= REPLAY_LIMIT => {
-                self.taken_bytes += data.len();
-                taken.push(data.clone());
+    /// The next bytes that the client sends. `None` behind the last one.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, IntakeError>>> {
+        while !self.ended {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    self.moves += 1;
+                    match frame.into_data() {
+                        Ok(data) => {
+                            self.bytes += data.len() as u64;
+                            return Poll::Ready(Some(Ok(data)));
+                        }
+                        Err(frame) => self.trailers = frame.into_trailers().ok(),
+                    }
+                }
+                Some(Err(error)) => {
+                    self.broken = true;
+                    if let IntakeError::Excess(excess) = error {
+                        self.excess = Some(excess);
+                    }
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => self.ended = true,
             }
-            // Too much; or trailers, too rare to be worth keeping.
-            _ => self.taken = None,
         }
+        Poll::Ready(None)
+    }
+
+    /// Keeps a frame that was read and not sent. False if there is no room for another one.
+    fn hold(&mut self, frame: &Bytes) -> bool {
+        let has_room = self.shared.replay.take(frame.len());
+        if has_room {
+            self.charged += frame.len();
+        }
+        self.held_bytes += frame.len();
+        self.keep &= has_room && self.held_bytes <= self.shared.config.replay_limit;
+        self.held.push_back(frame.clone());
+        has_room
+    }
+
+    /// A frame was read and sent, and all that came before it.
+    fn sent(&mut self, frame: &Bytes) {
+        if self.keep {
+            self.hold(frame);
+        } else {
+            self.gone += 1;
+        }
+        if !self.keep {
+            self.gone += self.held.len();
+            self.held = VecDeque::new();
+            self.release();
+        }
+    }
+
+    /// The held frame of this number, which is sent now.
+    fn held(&mut self, number: usize) -> Option<Bytes> {
+        let place = number - self.gone;
+        if self.keep {
+            return self.held.get(place).cloned();
+        }
+        // Those before it were let go as they were sent.
+        let frame = self.held.pop_front()?;
+        self.gone += 1;
+        self.held_bytes -= frame.len();
+        if self.held.is_empty() {
+            self.release();
+        }
+        Some(frame)
+    }
+
+    fn release(&mut self) {
+        self.held_bytes = 0;
+        self.shared.replay.give_back(std::mem::take(&mut self.charged));
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.release();
     }
 }

@@ -14,23 +14,20 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::framing::Framing;
-use crate::front::{client::Client, stall::Stall};
+use crate::front::{Limits, client::Client, stall::Stall};
 
 /// How long a client is waited for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
     /// For one whole request head, from its first byte on. Guards against heads that trickle in.
     pub(super) head: Duration,
-    /// For more of a body that we are ready to take.
-    pub(super) body: Duration,
     /// For it to take more of a response that is ready.
     pub(super) write: Duration,
 }
 
-impl Default for Patience {
-    /// As nginx: `client_body_timeout` and `send_timeout` are 60 s there; a head fits into one segment and gets 10 s.
-    fn default() -> Self {
-        Self { head: Duration::from_secs(10), body: Duration::from_secs(60), write: Duration::from_secs(60) }
+impl Patience {
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self { head: limits.head_timeout, write: limits.write_timeout }
     }
 }
 
@@ -51,19 +48,26 @@ pub(super) struct Wire {
     ambiguous: Ambiguous,
     patience: Patience,
     head: Stall,
-    body: Stall,
     write: Stall,
+    /// It was too slow, and is not waited for any more.
+    is_late: bool,
 }
 
 impl Wire {
     pub(super) fn new(client: Client, ambiguous: Ambiguous, patience: Patience) -> Self {
-        let (head, body, write) = Default::default();
-        Self { client, framing: Framing::default(), ambiguous, patience, head, body, write }
+        let (head, write) = Default::default();
+        Self { client, framing: Framing::default(), ambiguous, patience, head, write, is_late: false }
     }
 
     /// The client, once it speaks something else.
     pub(super) fn into_client(self) -> Client {
         self.client
+    }
+
+    /// A wait that has ended without what was waited for.
+    fn late<T>(&mut self, stalled: Poll<()>, what: &'static str) -> Poll<io::Result<T>> {
+        self.is_late |= stalled.is_ready();
+        stalled.map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, what)))
     }
 
     fn poll_written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
@@ -73,14 +77,11 @@ impl Wire {
                 Poll::Ready(result)
             }
             Poll::Pending => {
-                self.write.poll(cx, self.patience.write).map(|()| Err(late("the client takes nothing of its response")))
+                let stalled = self.write.poll(cx, self.patience.write);
+                self.late(stalled, "the client takes nothing of its response")
             }
         }
     }
-}
-
-fn late(text: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
 impl AsyncRead for Wire {
@@ -89,22 +90,20 @@ impl AsyncRead for Wire {
         let before = buf.filled().len();
         match Pin::new(&mut this.client).poll_read(cx, buf) {
             Poll::Ready(result) => {
-                this.framing.feed(buf.filled().get(before..).unwrap_or_default());
+                let fresh = buf.filled().get(before..).unwrap_or_default();
+                this.framing.feed(fresh);
                 if let Some(request) = this.framing.ambiguous() {
                     // Set before hyper sees the head, so before the request can be served.
                     this.ambiguous.0.store(request, Ordering::Release);
                 }
-                this.body.moved();
                 if !this.framing.is_in_head() {
                     this.head.moved();
                 }
                 Poll::Ready(result)
             }
             Poll::Pending if this.framing.is_in_head() => {
-                this.head.poll(cx, this.patience.head).map(|()| Err(late("the request head takes too long")))
-            }
-            Poll::Pending if this.framing.is_in_body() => {
-                this.body.poll(cx, this.patience.body).map(|()| Err(late("the client sends nothing of its request")))
+                let stalled = this.head.poll(cx, this.patience.head);
+                this.late(stalled, "the request head takes too long")
             }
             Poll::Pending => Poll::Pending,
         }
@@ -136,7 +135,7 @@ impl AsyncWrite for Wire {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // In the middle of a request the client is still sending, and would lose our answer to a reset.
-        match self.framing.is_at_rest() {
+        match self.framing.is_at_rest() || self.is_late {
             true => Pin::new(&mut self.client).poll_shutdown(cx),
             false => self.client.poll_close(cx).map(Ok),
         }
@@ -151,6 +150,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::front::socket::Socket;
 
     const SHORT: Duration = Duration::from_millis(40);
     const LONG: Duration = Duration::from_secs(3600);
@@ -159,12 +159,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (tcp, address) = listener.accept().await.unwrap();
-        (client, Wire::new(Client::new(tcp, address), Ambiguous::default(), patience))
+        (client, Wire::new(Client::over(Socket::Plain(tcp), address, None), Ambiguous::default(), patience))
     }
 
     #[tokio::test]
     async fn a_head_that_trickles_in_ends_however_steadily_it_comes() {
-        let (mut client, mut wire) = wired(Patience { head: SHORT, body: LONG, write: LONG }).await;
+        let (mut client, mut wire) = wired(Patience { head: SHORT, write: LONG }).await;
         let trickling = async {
             loop {
                 client.write_all(b"x").await.unwrap();
@@ -187,23 +187,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_stops_ends_and_a_quiet_client_between_requests_does_not() {
-        let patience = Patience { head: LONG, body: SHORT, write: LONG };
-        let (mut client, mut wire) = wired(patience).await;
-        client.write_all(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\na").await.unwrap();
-        let mut text = Vec::new();
-        assert_eq!(wire.read_to_end(&mut text).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
-
-        let (mut client, mut wire) = wired(patience).await;
-        let request = b"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\na";
-        client.write_all(request).await.unwrap();
-        wire.read_exact(&mut [0; 39]).await.unwrap();
-        assert!(tokio::time::timeout(SHORT * 2, wire.read_u8()).await.is_err(), "at rest nothing is late");
-    }
-
-    #[tokio::test]
     async fn a_client_that_takes_nothing_ends() {
-        let (_client, mut wire) = wired(Patience { head: LONG, body: LONG, write: SHORT }).await;
+        let (_client, mut wire) = wired(Patience { head: LONG, write: SHORT }).await;
         let endless = vec![0; 1 << 20];
         let error = loop {
             if let Err(error) = wire.write_all(&endless).await {

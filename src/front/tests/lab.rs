@@ -21,31 +21,32 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::watch,
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    balance::{self, Balancer, Connected, EndpointStatus},
+    balance::{self, Balancer, Connected, EndpointStatus, Pin},
     front::{Config, End, Front, Mode},
-    ledger::{Entry, NetworkId, NodeId, Protocol, Record, Service, Statement, View},
-    tunnel::{Dial, DialError, Early, Header, Load, Refusal, Tunnel, TunnelStream, abort, splice},
+    ledger::{Entry, Model, NetworkId, NodeId, Protocol, Record, Service, Statement, View},
+    tunnel::{Class, Dial, DialError, Early, Header, Load, Refusal, Tunnel, TunnelStream, abort, splice},
 };
 
 /// Nothing in these tests takes this long unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(super) async fn within<T>(future: impl Future<Output = T>) -> T {
+pub(in crate::front) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it hangs")
 }
 
-pub(super) fn node(id: u8) -> NodeId {
+pub(in crate::front) fn node(id: u8) -> NodeId {
     NodeId::from_bytes([id; 32])
 }
 
 /// How a worker takes tunnels.
 #[derive(Clone)]
-pub(super) enum Worker {
+pub(in crate::front) enum Worker {
     /// Like a real one: connects to the backend and splices.
     Backend(SocketAddr),
     /// Answers with a refusal.
@@ -59,7 +60,7 @@ pub(super) enum Worker {
 }
 
 impl Worker {
-    pub(super) fn does<F: Future<Output = ()> + Send + 'static>(
+    pub(in crate::front) fn does<F: Future<Output = ()> + Send + 'static>(
         act: impl Fn(TunnelStream) -> F + Send + Sync + 'static,
     ) -> Self {
         Self::Does(Arc::new(move |tunnel| act(tunnel).boxed()))
@@ -68,15 +69,49 @@ impl Worker {
 
 /// The way to all workers.
 #[derive(Default)]
-pub(super) struct Paths {
+pub(in crate::front) struct Paths {
     workers: Mutex<BTreeMap<NodeId, (Worker, CancellationToken)>>,
     dials: Mutex<BTreeMap<NodeId, usize>>,
-    pub(super) headers: Mutex<Vec<Header>>,
+    pub(in crate::front) headers: Mutex<Vec<Header>>,
+    /// Subscriptions that were asked for.
+    pub(in crate::front) subscriptions: AtomicUsize,
+    /// What each worker that gives reports says now. The others know nothing of reports.
+    pub(in crate::front) reports: Mutex<BTreeMap<NodeId, watch::Sender<Load>>>,
+}
+
+impl Paths {
+    /// A tunnel for reports, to a worker that gives some.
+    fn subscribe(&self, node: NodeId) -> Result<Tunnel, DialError> {
+        self.subscriptions.fetch_add(1, Ordering::Relaxed);
+        let sent = self.reports.lock().unwrap();
+        let reports = sent.get(&node).ok_or(DialError::Refused { node, reason: Refusal::Malformed })?;
+        let (near, mut far) = TunnelStream::pair();
+        let mut reports = reports.subscribe();
+        let first = *reports.borrow_and_update();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    changed = reports.changed() => if changed.is_err() {
+                        return far.shutdown().await;
+                    },
+                    // The front has enough of it.
+                    _ = far.read_u8() => return Ok(()),
+                }
+                let load = *reports.borrow_and_update();
+                far.report(load);
+                far.flush().await?;
+            }
+        });
+        Ok(Tunnel { stream: near, load: first })
+    }
 }
 
 impl Dial for Paths {
     fn dial<'a>(&'a self, node: NodeId, header: Header, _: &'a Early) -> BoxFuture<'a, Result<Tunnel, DialError>> {
         async move {
+            if header.class == Class::Load {
+                return self.subscribe(node);
+            }
             *self.dials.lock().unwrap().entry(node).or_default() += 1;
             self.headers.lock().unwrap().push(header);
             let (worker, alive) = self.workers.lock().unwrap().get(&node).cloned().expect("a known worker");
@@ -109,28 +144,46 @@ impl Dial for Paths {
     }
 }
 
-pub(super) struct Lab {
-    pub(super) front: Front,
-    pub(super) paths: Arc<Paths>,
-    pub(super) running: JoinHandle<End>,
+pub(in crate::front) struct Lab {
+    pub(in crate::front) front: Front,
+    pub(in crate::front) paths: Arc<Paths>,
+    pub(in crate::front) running: JoinHandle<End>,
     ids: Mutex<Vec<u8>>,
+    /// What each worker says of its service beside the protocol.
+    services: Mutex<BTreeMap<u8, Service>>,
     revision: AtomicUsize,
 }
 
 impl Lab {
     /// A front over `workers`, which are nodes 1, 2, 3….
-    pub(super) fn new(workers: impl IntoIterator<Item = Worker>) -> Self {
+    pub(in crate::front) fn new(workers: impl IntoIterator<Item = Worker>) -> Self {
         Self::with(workers, |_| {})
     }
 
-    pub(super) fn with(workers: impl IntoIterator<Item = Worker>, change: impl FnOnce(&mut Config)) -> Self {
+    pub(in crate::front) fn with(workers: impl IntoIterator<Item = Worker>, change: impl FnOnce(&mut Config)) -> Self {
+        Self::build(workers, change, None)
+    }
+
+    /// A front that uses worker `id` alone.
+    pub(in crate::front) fn pinned(workers: impl IntoIterator<Item = Worker>, id: u8) -> Self {
+        Self::build(workers, |_| {}, Some(Pin::Node(node(id))))
+    }
+
+    fn build(workers: impl IntoIterator<Item = Worker>, change: impl FnOnce(&mut Config), pin: Option<Pin>) -> Self {
         let mut config = Config::new("web", ([127, 0, 0, 1], 0).into());
         change(&mut config);
-        let balancer = Balancer::new(balance::Config::new("web"), rand::random());
+        let balancer = Balancer::new(balance::Config { pin, ..balance::Config::new("web") }, rand::random());
         let paths = Arc::new(Paths::default());
         let (front, listener) = Front::bind(config, Arc::clone(&paths) as Arc<dyn Dial>, balancer).unwrap();
         let running = tokio::spawn(listener.run());
-        let lab = Self { front, paths, running, ids: Mutex::default(), revision: AtomicUsize::new(0) };
+        let lab = Self {
+            front,
+            paths,
+            running,
+            ids: Mutex::default(),
+            services: Mutex::default(),
+            revision: AtomicUsize::new(0),
+        };
         for (worker, id) in workers.into_iter().zip(1..) {
             lab.set(id, worker);
             lab.ids.lock().unwrap().push(id);
@@ -139,57 +192,85 @@ impl Lab {
         lab
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(in crate::front) fn address(&self) -> SocketAddr {
         self.front.address()
     }
 
     /// From now on worker `id` is like this; its open tunnels stay.
-    pub(super) fn set(&self, id: u8, worker: Worker) {
+    pub(in crate::front) fn set(&self, id: u8, worker: Worker) {
         self.paths.workers.lock().unwrap().insert(node(id), (worker, CancellationToken::new()));
     }
 
     /// `kill -9`: its tunnels break at once and there is no path to it.
-    pub(super) fn kill(&self, id: u8) {
+    pub(in crate::front) fn kill(&self, id: u8) {
         let gone = (Worker::Unreachable, CancellationToken::new());
         let before = self.paths.workers.lock().unwrap().insert(node(id), gone);
         before.expect("a known worker").1.cancel();
     }
 
     /// The view without worker `id`.
-    pub(super) fn withdraw(&self, id: u8) {
+    pub(in crate::front) fn withdraw(&self, id: u8) {
         self.ids.lock().unwrap().retain(|listed| *listed != id);
         self.reconcile(0);
     }
 
+    /// The view with worker `id` again.
+    pub(in crate::front) fn offer(&self, id: u8) {
+        self.ids.lock().unwrap().push(id);
+        self.reconcile(0);
+    }
+
+    /// Worker `id` says that it has these models, and that it works on so many requests at once.
+    pub(super) fn announce(&self, id: u8, models: &[(&str, bool)], slots: u16) {
+        let models = models.iter().map(|(name, loaded)| Model { name: (*name).to_owned(), loaded: *loaded }).collect();
+        let service = Service { models, slots, ..Service::new("web", Protocol::Http) };
+        self.services.lock().unwrap().insert(id, service);
+        self.reconcile(0);
+    }
+
+    /// Worker `id` is used only while none that stayed as they were can be.
+    pub(super) fn second_choice(&self, id: u8) {
+        let service = Service { tier: 1, ..Service::new("web", Protocol::Http) };
+        self.services.lock().unwrap().insert(id, service);
+        self.reconcile(0);
+    }
+
     /// Tells the front who is there; `connection` is the number of every connection.
-    pub(super) fn reconcile(&self, connection: u64) {
+    pub(in crate::front) fn reconcile(&self, connection: u64) {
         self.reconcile_as(connection, Protocol::Tcp);
     }
 
-    pub(super) fn reconcile_as(&self, connection: u64, protocol: Protocol) {
+    pub(in crate::front) fn reconcile_as(&self, connection: u64, protocol: Protocol) {
         let ids = self.ids.lock().unwrap().clone();
         let revision = self.revision.fetch_add(1, Ordering::Relaxed) as u64 + 1;
-        let nodes = ids
-            .iter()
-            .map(|id| (node(*id), Entry { record: Arc::new(record(*id, protocol)), fresh: true, quarantined: false }));
+        let nodes = ids.iter().map(|id| {
+            (
+                node(*id),
+                Entry { record: Arc::new(record(*id, self.service(*id, protocol))), fresh: true, quarantined: false },
+            )
+        });
         let connected: Connected = ids.iter().map(|id| (node(*id), connection)).collect();
         self.front.reconcile(&View { revision, nodes: nodes.collect() }, &connected);
     }
 
-    pub(super) fn dials(&self, id: u8) -> usize {
+    fn service(&self, id: u8, protocol: Protocol) -> Service {
+        self.services.lock().unwrap().get(&id).cloned().unwrap_or_else(|| Service::new("web", protocol))
+    }
+
+    pub(in crate::front) fn dials(&self, id: u8) -> usize {
         self.paths.dials.lock().unwrap().get(&node(id)).copied().unwrap_or(0)
     }
 
-    pub(super) fn all_dials(&self) -> usize {
+    pub(in crate::front) fn all_dials(&self) -> usize {
         self.paths.dials.lock().unwrap().values().sum()
     }
 
-    pub(super) fn endpoint(&self, id: u8) -> EndpointStatus {
+    pub(in crate::front) fn endpoint(&self, id: u8) -> EndpointStatus {
         self.front.endpoints().into_iter().find(|endpoint| endpoint.node == node(id)).expect("a listed worker")
     }
 
     /// Waits until worker `id` has this many in flight.
-    pub(super) async fn in_flight(&self, id: u8, wanted: usize) {
+    pub(in crate::front) async fn in_flight(&self, id: u8, wanted: usize) {
         within(async {
             while self.endpoint(id).in_flight != wanted {
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -198,36 +279,35 @@ impl Lab {
         .await;
     }
 
-    pub(super) async fn connect(&self) -> TcpStream {
+    pub(in crate::front) async fn connect(&self) -> TcpStream {
         TcpStream::connect(self.address()).await.unwrap()
     }
 
     /// Sends `request` as it stands, and reads to the end of the connection.
-    pub(super) async fn raw(&self, request: impl AsRef<[u8]>) -> String {
+    pub(in crate::front) async fn raw(&self, request: impl AsRef<[u8]>) -> String {
         let mut client = self.connect().await;
         client.write_all(request.as_ref()).await.unwrap();
         read_to_end(&mut client).await
     }
 
     /// One GET on a connection of its own.
-    pub(super) async fn get(&self, path: &str) -> String {
+    pub(in crate::front) async fn get(&self, path: &str) -> String {
         self.raw(format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await
     }
 
     /// One POST on a connection of its own.
-    pub(super) async fn send(&self, method: &str, body: &[u8]) -> String {
+    pub(in crate::front) async fn send(&self, method: &str, body: &[u8]) -> String {
         let length = body.len();
         let head = format!("{method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n");
         self.raw([head.as_bytes(), body].concat()).await
     }
 }
 
-pub(super) fn config(mode: Mode) -> impl FnOnce(&mut Config) {
+pub(in crate::front) fn config(mode: Mode) -> impl FnOnce(&mut Config) {
     move |config| config.mode = mode
 }
 
-fn record(id: u8, protocol: Protocol) -> Record {
-    let service = Service::new("web", protocol);
+fn record(id: u8, service: Service) -> Record {
     Record {
         network: NetworkId([0; 16]),
         generation: 0,
@@ -240,14 +320,14 @@ fn record(id: u8, protocol: Protocol) -> Record {
     }
 }
 
-pub(super) async fn read_to_end(client: &mut TcpStream) -> String {
+pub(in crate::front) async fn read_to_end(client: &mut TcpStream) -> String {
     let mut text = Vec::new();
     within(client.read_to_end(&mut text)).await.unwrap();
     String::from_utf8(text).unwrap()
 }
 
 /// Reads until what was read ends with `end`.
-pub(super) async fn read_until(client: &mut (impl AsyncReadExt + Unpin), end: &str) -> String {
+pub(in crate::front) async fn read_until(client: &mut (impl AsyncReadExt + Unpin), end: &str) -> String {
     let mut text = Vec::new();
     while !text.ends_with(end.as_bytes()) {
         let byte = within(client.read_u8()).await;
@@ -256,28 +336,28 @@ pub(super) async fn read_until(client: &mut (impl AsyncReadExt + Unpin), end: &s
     String::from_utf8(text).unwrap()
 }
 
-pub(super) fn status(response: &str) -> u16 {
+pub(in crate::front) fn status(response: &str) -> u16 {
     response.get(9..12).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no response: {response:?}"))
 }
 
-pub(super) fn body(response: &str) -> &str {
+pub(in crate::front) fn body(response: &str) -> &str {
     response.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {response:?}")).1
 }
 
 /// The response's field, whose name is given in lower case.
-pub(super) fn field<'a>(response: &'a str, name: &str) -> Option<&'a str> {
+pub(in crate::front) fn field<'a>(response: &'a str, name: &str) -> Option<&'a str> {
     let head = response.split("\r\n\r\n").next().unwrap();
     head.lines().filter_map(|line| line.split_once(": ")).find(|(field, _)| *field == name).map(|(_, value)| value)
 }
 
-pub(super) type Reply = Response<BoxBody<Bytes, hyper::Error>>;
+pub(in crate::front) type Reply = Response<BoxBody<Bytes, hyper::Error>>;
 
-pub(super) fn text(text: impl Into<Bytes>) -> Reply {
+pub(in crate::front) fn text(text: impl Into<Bytes>) -> Reply {
     Response::new(Full::new(text.into()).map_err(|never: Infallible| match never {}).boxed())
 }
 
 /// An HTTP backend on a socket of its own.
-pub(super) async fn http_backend<F>(serve: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> Worker
+pub(in crate::front) async fn http_backend<F>(serve: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> Worker
 where
     F: Future<Output = Reply> + Send + 'static,
 {
@@ -297,12 +377,12 @@ where
 }
 
 /// An HTTP backend that answers every request with its name.
-pub(super) async fn named(name: &'static str) -> Worker {
+pub(in crate::front) async fn named(name: &'static str) -> Worker {
     http_backend(move |_| async move { text(name) }).await
 }
 
 /// A backend that does this with each connection.
-pub(super) async fn tcp_backend<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Worker
+pub(in crate::front) async fn tcp_backend<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> Worker
 where
     F: Future<Output = ()> + Send + 'static,
 {

@@ -1,5 +1,7 @@
 //! A worker between real sockets and in-memory carriers.
 
+mod reports;
+
 use std::{
     io,
     path::Path,
