@@ -30,6 +30,9 @@ pub(crate) struct Worker {
     received: Vec<u64>,
     reports: u64,
     rate: f64,
+    /// When it last told everybody that a slot is free again, and whether it is about to.
+    pub(crate) hurried: f64,
+    pub(crate) hurries: bool,
 }
 
 struct Running {
@@ -59,7 +62,14 @@ impl Worker {
             received: vec![0; fronts],
             reports: 0,
             rate: 0.0,
+            hurried: -1.0,
+            hurries: false,
         }
+    }
+
+    /// No slot is free.
+    pub(crate) fn is_full(&self) -> bool {
+        self.running.len() >= self.machine.slots as usize
     }
 
     fn speed(&self) -> f64 {

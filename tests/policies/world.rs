@@ -18,6 +18,9 @@ const WAY: f64 = 0.002;
 /// Seconds between two pushes of a worker's report, give or take a fifth.
 const PUSH: f64 = 1.0;
 
+/// Seconds between two tellings that a slot is free again at least.
+const EDGE: f64 = 0.1;
+
 /// A worker stumbles for so many seconds, the next one begins so long after it began.
 const STUMBLE: (f64, f64) = (60.0, 300.0);
 
@@ -53,13 +56,38 @@ impl Outcome {
 
 enum Event {
     Comes(usize),
-    Reaches { job: usize, worker: usize },
-    Works { worker: usize, plan: u64 },
-    Tells { front: usize, worker: usize, load: Load },
-    First { job: usize },
-    Last { job: usize, worker: usize, load: Load },
-    Pushes { worker: usize },
-    Stumbles { worker: usize, factor: f64 },
+    Reaches {
+        job: usize,
+        worker: usize,
+    },
+    Works {
+        worker: usize,
+        plan: u64,
+    },
+    Tells {
+        front: usize,
+        worker: usize,
+        load: Load,
+    },
+    First {
+        job: usize,
+    },
+    Last {
+        job: usize,
+        worker: usize,
+        load: Load,
+    },
+    Pushes {
+        worker: usize,
+    },
+    /// A slot is free again where none was.
+    Frees {
+        worker: usize,
+    },
+    Stumbles {
+        worker: usize,
+        factor: f64,
+    },
 }
 
 struct World<'a> {
@@ -165,6 +193,7 @@ impl World<'_> {
                 self.watch(worker);
             }
             Event::Works { worker, plan } if self.workers[worker].plan == plan => {
+                let was_full = self.workers[worker].is_full();
                 for done in self.workers[worker].step(now, self.jobs) {
                     match done {
                         Done::First(job) => self.plan(now + WAY, Event::First { job }),
@@ -173,6 +202,11 @@ impl World<'_> {
                             self.plan(now + WAY, Event::Last { job, worker, load });
                         }
                     }
+                }
+                let is_free = was_full && !self.workers[worker].is_full();
+                if is_free && self.rule.is_told() && !self.workers[worker].hurries {
+                    self.workers[worker].hurries = true;
+                    self.plan(self.workers[worker].hurried + EDGE, Event::Frees { worker });
                 }
                 self.watch(worker);
             }
@@ -193,11 +227,13 @@ impl World<'_> {
                 front.last(clock, job, worker);
                 self.serve(self.jobs[job].front);
             }
+            Event::Frees { worker } => {
+                self.workers[worker].hurries = false;
+                self.workers[worker].hurried = now;
+                self.tell_all(worker);
+            }
             Event::Pushes { worker } => {
-                for front in 0..self.fronts.len() {
-                    let load = self.report(worker, front);
-                    self.plan(now + WAY, Event::Tells { front, worker, load });
-                }
+                self.tell_all(worker);
                 let next = PUSH * (0.8 + 0.4 * self.chance.part());
                 self.plan(now + next, Event::Pushes { worker });
             }
@@ -205,6 +241,13 @@ impl World<'_> {
                 self.workers[worker].stumble(now, factor);
                 self.watch(worker);
             }
+        }
+    }
+
+    fn tell_all(&mut self, worker: usize) {
+        for front in 0..self.fronts.len() {
+            let load = self.report(worker, front);
+            self.plan(self.now + WAY, Event::Tells { front, worker, load });
         }
     }
 
