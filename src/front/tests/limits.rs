@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use super::lab::{Lab, body, field, http_backend, named, read_to_end, read_until, status, tcp_backend, text, within};
+use crate::front::Mode;
 
 async fn echo() -> super::lab::Worker {
     http_backend(|request: Request<Incoming>| async move { Response::new(request.into_body().boxed()) }).await
@@ -88,15 +89,21 @@ async fn other_limits_than_the_usual_ones_hold() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h_08_a_thousand_slow_clients_do_not_keep_others_from_service() {
     const EACH: usize = 334;
-    let large = http_backend(|request: Request<Incoming>| async move {
-        match request.uri().path() {
-            "/large" => text(vec![b'x'; 16 << 20]),
-            "/fast" => text("fast"),
-            _ => Response::new(request.into_body().boxed()),
+    let bytes = Bytes::from(vec![b'x'; 16 << 20]);
+    let large = http_backend(move |request: Request<Incoming>| {
+        let bytes = bytes.clone();
+        async move {
+            match request.uri().path() {
+                "/large" => text(bytes),
+                "/fast" => text("fast"),
+                _ => Response::new(request.into_body().boxed()),
+            }
         }
     });
     let lab = Lab::with([large.await], |config| {
-        // All come at once, and the machine may have other things to do.
+        // All come at once, and the machine may have other things to do: a client whose first bytes are late is still one
+        // that speaks HTTP.
+        config.mode = Mode::Http;
         config.connect_timeout = Duration::from_secs(60);
         config.limits.head_timeout = Duration::from_millis(1500);
         config.limits.body_grace = Duration::from_millis(1500);
