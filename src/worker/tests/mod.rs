@@ -38,7 +38,7 @@ fn header(service: &str) -> Header {
 }
 
 fn unprobed(service: &str, target: impl ToString) -> Export {
-    Export { health: Health::Off, ..Export::new(service, target.to_string().parse().unwrap()) }
+    Export { health: Health::Off, inspect: false, ..Export::new(service, target.to_string().parse().unwrap()) }
 }
 
 fn worker(exports: impl Into<Vec<Export>>) -> Worker {
