@@ -175,7 +175,7 @@ mod tests {
              federated  http      gpu1    ready  1          3/4   2.0KiB/s  12        0         3.1ms  9.7ms  100     b +1    model=llama\n\
              \n\
              fronts\n\
-             SERVICE    LISTEN          POLICY                     MODE                       IN FLIGHT  QUEUED  REQUESTS  DROPPED\n\
+             SERVICE    LISTEN          POLICY                     MODE                      IN FLIGHT  QUEUED  REQUESTS  DROPPED\n\
              federated  127.0.0.1:8080  external:unix:s (failing)  udp (no worker takes it)  1          2       12        5\n"
         );
         assert_eq!(status().show(), page);
