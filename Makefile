@@ -12,7 +12,7 @@ BENCH_PEERS := haproxy stunnel4 openssh-server openssh-client openssl
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check fmt clippy docs deny test unit e2e nemesis torture sim ledger-table policies soak fuzz mutants peers bench bench-peers scale fleet micro instructions \
+.PHONY: help build demo check fmt clippy docs deny test unit e2e nemesis h2spec torture sim ledger-table policies soak fuzz mutants peers bench bench-peers scale fleet micro instructions \
 	instructions-record reconcile valgrind install clean
 
 help: ## list the targets
@@ -63,6 +63,13 @@ nemesis: build peers ## workers killed, hung and drained in turn under load, of 
 torture: build peers ## a thousand clients of each kind that are slow on purpose, for half a minute
 	ulimit -n $$(ulimit -Hn) && $(E2E) TORTURE_CONNECTIONS=1000 TORTURE_SECONDS=30 \
 		$(CARGO) test --locked --package p2p-fed-cli --test e2e torture -- --nocapture
+
+h2spec: build peers target/tools/bin/h2spec ## the conformance suite of HTTP/2 at a front; needs Go
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(E2E) \
+		$(CARGO) test --locked --package p2p-fed-cli --test e2e h2spec -- --ignored --nocapture
+
+target/tools/bin/h2spec:
+	GOBIN="$(CURDIR)/target/tools/bin" go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 
 sim: ## the seeded simulation alone, longer: make sim SEEDS=10000
 	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release --locked --package p2p-fed-ledger --test sim

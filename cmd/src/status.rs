@@ -66,28 +66,42 @@ fn fronts(fronts: &[Front]) -> Table {
             front.in_flight.to_string(),
             front.queued.to_string(),
             front.requests_total.to_string(),
-            front.datagrams_dropped.values().sum::<u64>().to_string(),
+            or_dash(Some(front.datagrams_dropped.values().sum::<u64>()).filter(|dropped| *dropped > 0)),
         ]);
     }
-    table
+    table.without_unknown(&["DROPPED"])
 }
 
 fn exports(exports: &[Export]) -> Table {
-    let mut table =
-        Table::new(["SERVICE", "TARGET", "OFFERED", "IN FLIGHT", "TUNNELS", "REFUSED", "DROPPED", "WHY NOT"]);
+    let mut table = Table::new([
+        "SERVICE",
+        "TARGET",
+        "OFFERED",
+        "SERVER",
+        "MODELS",
+        "SLOTS",
+        "IN FLIGHT",
+        "TUNNELS",
+        "REFUSED",
+        "DROPPED",
+        "WHY NOT",
+    ]);
     for export in exports {
         table.row([
             export.service.clone(),
             export.target.clone(),
             if export.healthy { "yes" } else { "no" }.to_owned(),
+            or_dash(export.model_server.as_ref()),
+            or_dash(services::models(&export.models)),
+            or_dash((export.slots > 0).then_some(export.slots)),
             export.in_flight.to_string(),
             export.tunnels_total.to_string(),
             export.refused_total.to_string(),
-            export.datagrams_dropped.to_string(),
+            or_dash((export.datagrams_dropped > 0).then_some(export.datagrams_dropped)),
             or_dash(export.error.as_ref()),
         ]);
     }
-    table
+    table.without_unknown(&["SERVER", "MODELS", "SLOTS", "DROPPED", "WHY NOT"])
 }
 
 #[cfg(test)]
@@ -142,6 +156,19 @@ mod tests {
             tokens_estimated_total: 0,
             datagrams_dropped: [("queue".to_owned(), 3), ("worker".to_owned(), 2)].into(),
         };
+        let export = Export {
+            service: "federated".into(),
+            target: "127.0.0.1:11434".into(),
+            healthy: true,
+            error: None,
+            model_server: Some("llama.cpp".into()),
+            models: vec![Model { name: "qwen3".into(), loaded: true }],
+            slots: 4,
+            in_flight: 2,
+            tunnels_total: 7,
+            refused_total: 0,
+            datagrams_dropped: 0,
+        };
         Status {
             version: "0.1.0".into(),
             network: "k7qd-93ma".into(),
@@ -150,7 +177,7 @@ mod tests {
             peers: vec![peer],
             services: vec![Service { name: "federated".into(), protocol: "http".into(), workers: vec![worker] }],
             fronts: vec![front],
-            exports: vec![],
+            exports: vec![export],
         }
     }
 
@@ -176,7 +203,11 @@ mod tests {
              \n\
              fronts\n\
              SERVICE    LISTEN          POLICY                     MODE                      IN FLIGHT  QUEUED  REQUESTS  DROPPED\n\
-             federated  127.0.0.1:8080  external:unix:s (failing)  udp (no worker takes it)  1          2       12        5\n"
+             federated  127.0.0.1:8080  external:unix:s (failing)  udp (no worker takes it)  1          2       12        5\n\
+             \n\
+             exports\n\
+             SERVICE    TARGET           OFFERED  SERVER     MODELS  SLOTS  IN FLIGHT  TUNNELS  REFUSED\n\
+             federated  127.0.0.1:11434  yes      llama.cpp  qwen3   4      2          7        0\n"
         );
         assert_eq!(status().show(), page);
     }

@@ -203,6 +203,16 @@ pub struct Export {
     pub healthy: bool,
     /// Why it is not.
     pub error: Option<String>,
+    /// Which model server it was found to be: `llama.cpp`, `vllm`, `sglang`, `ollama`, `localai`, or `openai` for any other
+    /// that lists its models as OpenAI does.
+    #[serde(default)]
+    pub model_server: Option<String>,
+    /// Its models.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<Model>,
+    /// How many requests it works on at once; 0 where nobody knows.
+    #[serde(default)]
+    pub slots: u32,
     /// Tunnels open to it.
     pub in_flight: u64,
     /// Tunnels accepted since start.

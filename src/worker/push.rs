@@ -11,14 +11,13 @@
 
 use std::{io, time::Duration};
 
-use rand::RngExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::tally::Subscription;
+use super::{tally::Subscription, vary};
 use crate::tunnel::TunnelStream;
 
 /// Between two reports at least. A front that is told ten times a second binds a request to a free slot soon enough.
@@ -26,9 +25,6 @@ const GAP: Duration = Duration::from_millis(100);
 
 /// Between two reports while something is under way, on average.
 const BUSY: Duration = Duration::from_secs(1);
-
-/// Share by which a pause is shorter or longer, so that many workers do not speak at once.
-const JITTER: f64 = 0.2;
 
 /// Between two reports while nothing is.
 const IDLE: Duration = Duration::from_secs(15);
@@ -89,8 +85,4 @@ async fn due(subscription: &mut Subscription, last: Instant, seen: (u32, u64)) {
         // The tally lives as long as we hold it.
         Ok(()) = urgent.changed() => sleep_until(last + GAP).await,
     }
-}
-
-fn vary(pause: Duration) -> Duration {
-    pause.mul_f64(1.0 + JITTER * rand::rng().random_range(-1.0..=1.0))
 }

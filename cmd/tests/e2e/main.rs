@@ -19,6 +19,7 @@ mod dht;
 mod failover;
 mod fleet;
 mod grpc;
+mod h2spec;
 mod halves;
 mod host;
 mod http;

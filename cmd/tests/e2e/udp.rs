@@ -166,7 +166,8 @@ async fn what_is_dropped_is_counted_and_a_mode_that_fits_nobody_is_told() {
     until("the second of one client to be counted", async || (dropped(&front, "client").await == 1).then_some(()))
         .await;
     let page = front.host.run(["status", "--node", &front.socket().display().to_string()]).await.stdout;
-    assert!(page.contains("DROPPED"), "{page}");
+    let row = |mark: &str| page.lines().find(|line| line.contains(mark)).unwrap().trim_end().to_owned();
+    assert!(row("QUEUED").ends_with("DROPPED") && row(&address.to_string()).ends_with(" 2"), "{page}");
 }
 
 #[tokio::test]

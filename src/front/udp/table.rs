@@ -3,7 +3,7 @@
 //! Anybody can send from many addresses, and from those of others. So that such a flood does not keep clients out, a full
 //! table makes room by one rule, *the unanswered give way*: of the sessions that never got an answer, the one whose client
 //! said nothing for the longest time ends, if that is [`UNANSWERED`] or more. A session that was answered is never ended for
-//! another one: whoever has it is where its address says.
+//! another one: it looks like a client. What a backend answers to forged addresses does so too, until it idles.
 
 use std::{
     collections::{BTreeMap, HashMap},
