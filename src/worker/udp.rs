@@ -53,15 +53,19 @@ impl Socket {
         }
     }
 
-    /// Nobody is where it is connected to, says `error`: goes on to another address, if there is one.
+    /// What was sent before met nobody, says `error`: goes on to another address, if there is one.
     fn go_on(&mut self, error: io::Error, cx: &Context<'_>) -> io::Result<()> {
         let nobody =
             [io::ErrorKind::ConnectionRefused, io::ErrorKind::HostUnreachable, io::ErrorKind::NetworkUnreachable];
-        let next = match nobody.contains(&error.kind()) {
-            true if !self.others.is_empty() => connect_next(&mut self.others, self.refusable.as_deref()),
-            _ => Err(error),
+        let is_refused = nobody.contains(&error.kind());
+        let next = match is_refused && !self.others.is_empty() {
+            true => connect_next(&mut self.others, self.refusable.as_deref()),
+            false => Err(error),
         };
-        self.socket = next.inspect_err(|_| self.count_lost())?;
+        if next.is_err() && is_refused {
+            self.count_lost();
+        }
+        self.socket = next?;
         // Whoever waits at the old socket is to look at the new one.
         cx.waker().wake_by_ref();
         Ok(())
@@ -139,7 +143,13 @@ impl Packets for Socket {
                     self.count_lost();
                     return Poll::Ready(Ok(()));
                 }
-                Err(error) => self.go_on(error, cx)?,
+                Err(error) => {
+                    if let Err(error) = self.go_on(error, cx) {
+                        // This one was not sent either.
+                        self.count_lost();
+                        return Poll::Ready(Err(error));
+                    }
+                }
             }
         }
     }
