@@ -79,8 +79,8 @@ ledger-table: ## what the ledger costs at 10 to 10 000 simulated nodes, into its
 		$(CARGO) test --release --locked --package p2p-fed-ledger --test sim the_table -- --ignored --nocapture
 
 policies: ## the balancing policies compared, simulated, into their page: make policies FLEET=lab to look
-	COMMIT=$$(git describe --always --dirty) $(if $(FLEET),FLEET=$(FLEET)) \
-		$(CARGO) test --locked --test policies the_table -- --ignored --nocapture
+	COMMIT=$$(git describe --always --dirty) $(if $(FLEET),FLEET=$(FLEET)) CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+		$(CARGO) test --release --locked --test policies the_table -- --ignored --nocapture
 
 soak: ## streams moving data both ways under back-pressure for ten minutes: make soak SOAK=600
 	SOAK=$(or $(SOAK),600) $(CARGO) test --release --locked --test node soak -- --nocapture
