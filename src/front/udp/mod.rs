@@ -16,6 +16,7 @@ use std::{
     pin::pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use tokio::{
     net::UdpSocket,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task::JoinSet,
-    time::{MissedTickBehavior, interval, sleep},
+    time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +53,9 @@ const QUEUE: usize = 64;
 /// spare, whoever sends from however many addresses.
 const WAITING: usize = 64 * 1024 * 1024;
 
+/// How often a full table is looked through for sessions that have ended: a flood must not have it done for each datagram.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// A datagram before its tunnel, and its part of [`WAITING`].
 #[derive(Debug)]
 struct Waiting {
@@ -75,8 +79,14 @@ pub(super) async fn receive(shared: &Arc<Shared>, socket: &Arc<UdpSocket>, clien
     let mut overdue = pin!(shared.overdue());
     let mut sweep = interval(SWEEP);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut door =
-        Door { shared, socket, table: Table::default(), waiting: Arc::new(Semaphore::new(WAITING)), drains: false };
+    let mut door = Door {
+        shared,
+        socket,
+        table: Table::default(),
+        swept: Instant::now(),
+        waiting: Arc::new(Semaphore::new(WAITING)),
+        drains: false,
+    };
     // One byte more than is carried, to tell what is too long.
     let mut room = vec![0; MAX_DATAGRAM + 1];
     let mut told = 0;
@@ -136,6 +146,8 @@ struct Door<'a> {
     shared: &'a Arc<Shared>,
     socket: &'a Arc<UdpSocket>,
     table: Table,
+    /// When a full table was last looked through.
+    swept: Instant,
     /// What is left of [`WAITING`].
     waiting: Arc<Semaphore>,
     /// Nobody gets a new session.
@@ -169,11 +181,12 @@ impl Door<'_> {
             limit => Some(Crowd::enter(&self.shared.crowd, address.ip(), limit).ok_or(Loss::Client)?),
         };
         let max = self.shared.config.max_connections;
-        if self.table.len() >= max && !self.table.make_way() {
+        if self.table.len() >= max && self.swept.elapsed() >= LOOK {
             self.table.sweep();
-            if self.table.len() >= max {
-                return Err(Loss::Sessions);
-            }
+            self.swept = Instant::now();
+        }
+        if self.table.len() >= max && !self.table.make_way() {
+            return Err(Loss::Sessions);
         }
         let (sender, queue) = mpsc::channel(QUEUE);
         // There is room for it: the queue is fresh.
