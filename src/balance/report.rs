@@ -27,9 +27,10 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// Takes a report, unless it is not newer than the last. True if it was taken.
+    /// Takes a report, unless it is not newer than one that is still believed. True if it was taken. Where none is believed
+    /// any number will do: a worker whose clock was set back begins its next run below the numbers of the last.
     pub(super) fn take(&mut self, now: Duration, load: Load) -> bool {
-        let newer = self.newest.is_none_or(|newest| load.number > newest.number);
+        let newer = self.fresh(now).is_none_or(|newest| load.number > newest.number);
         if newer {
             *self = Self { newest: Some(load), at: now, stale: false };
         }
@@ -113,6 +114,19 @@ mod tests {
         assert_eq!((reports.slots(), reports.at()), (4, Some(secs(1))));
         assert!(reports.take(secs(2), Load { slots: u32::MAX, ..load(6) }));
         assert_eq!(reports.slots(), SLOTS_MAX);
+    }
+
+    #[test]
+    fn a_worker_whose_clock_was_set_back_is_heard_again() {
+        let mut reports = Reports::default();
+        assert!(reports.take(secs(1), load(1000)));
+        reports.reconnected();
+        assert!(reports.take(secs(2), Load { slots: 7, ..load(10) }), "a new run comes on a new connection");
+        assert!(!reports.take(secs(2), load(9)), "its own numbers count from there");
+        assert_eq!(reports.slots(), 7);
+        // On the same connection it is heard once the last is no longer believed.
+        assert!(!reports.take(secs(11), load(5)));
+        assert!(reports.take(secs(12), load(5)));
     }
 
     #[test]

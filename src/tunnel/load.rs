@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | in flight | 4 | requests and connections at the backend, of all fronts |
 //! | slots | 4 | how many it works on at once; 0 where nobody knows |
-//! | number | 8 | grows with each report of one worker, across its restarts |
+//! | number | 8 | grows with each report of one worker; across its restarts too, while its clock does |
 //! | yours | 4 | those in flight of the front that is told |
 //! | received | 8 | requests and connections that this front sent so far |
 //! | queued | 2 | requests that wait inside the backend |
