@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU8;
 
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use p2p_fed::{
     config::{ExportSettings, Label, LogSettings, Settings, Span},
     ledger::NodeId,
@@ -41,6 +41,10 @@ pub(crate) struct Expose {
     /// Requests that the backend works on at once, 0 to ask it [default: 0]
     #[arg(long, value_name = "COUNT", env = "P2P_FED_SLOTS", help_heading = "Services")]
     slots: Option<u32>,
+
+    /// Do not ask the backends whether they are model servers, which models they have and how busy they are
+    #[arg(long, env = "P2P_FED_NO_INSPECT", value_parser = BoolishValueParser::new(), help_heading = "Services")]
+    no_inspect: bool,
 
     /// Used only while no worker of a lower tier can take work, 0 to 255 [default: 0]
     #[arg(long, env = "P2P_FED_TIER", help_heading = "Services")]
@@ -93,6 +97,7 @@ impl Expose {
             max_connections: self.max_connections,
             weight: self.weight,
             slots: self.slots,
+            inspect: self.no_inspect.then_some(false),
             tier: self.tier,
             labels: (!self.label.is_empty()).then_some(labels),
             allow: said(&self.allow),

@@ -1,6 +1,6 @@
 //! `p2p-fed services`: what the network offers, and who.
 
-use p2p_fed::api::{Service, Services, Worker};
+use p2p_fed::api::{Model, Service, Services, Worker};
 
 use crate::{
     ask::Answer,
@@ -69,7 +69,7 @@ fn row(service: &Service, worker: &Worker) -> [String; 15] {
         or_dash(worker.latency_ms.map(|latency| milliseconds(latency.p99))),
         worker.weight.to_string(),
         or_dash((worker.tier > 0).then_some(worker.tier)),
-        or_dash(models(worker)),
+        or_dash(models(&worker.models)),
         labels.join(" "),
     ]
 }
@@ -84,12 +84,12 @@ fn load(worker: &Worker) -> Option<String> {
 }
 
 /// Those in memory, and how many there are beside; where none is in memory, those that it has.
-fn models(worker: &Worker) -> Option<String> {
-    let is_loaded = worker.models.iter().any(|model| model.loaded);
+pub(crate) fn models(models: &[Model]) -> Option<String> {
+    let is_loaded = models.iter().any(|model| model.loaded);
     let mut shown: Vec<_> =
-        worker.models.iter().filter(|model| model.loaded == is_loaded).map(|model| model.name.as_str()).collect();
+        models.iter().filter(|model| model.loaded == is_loaded).map(|model| model.name.as_str()).collect();
     shown.truncate(MODELS_SHOWN);
-    let others = worker.models.len() - shown.len();
+    let others = models.len() - shown.len();
     match (shown.is_empty(), others) {
         (true, _) => None,
         (false, 0) => Some(shown.join(" ")),

@@ -50,7 +50,7 @@ fn summary(status: &Status) -> String {
 }
 
 fn fronts(fronts: &[Front]) -> Table {
-    let mut table = Table::new(["SERVICE", "LISTEN", "POLICY", "MODE", "IN FLIGHT", "QUEUED", "REQUESTS"]);
+    let mut table = Table::new(["SERVICE", "LISTEN", "POLICY", "MODE", "IN FLIGHT", "QUEUED", "REQUESTS", "DROPPED"]);
     for front in fronts {
         table.row([
             front.service.clone(),
@@ -59,29 +59,49 @@ fn fronts(fronts: &[Front]) -> Table {
                 Some(_) => format!("{} (failing)", front.policy),
                 None => front.policy.clone(),
             },
-            front.mode.clone(),
+            match &front.mode_fault {
+                Some(_) => format!("{} (no worker takes it)", front.mode),
+                None => front.mode.clone(),
+            },
             front.in_flight.to_string(),
             front.queued.to_string(),
             front.requests_total.to_string(),
+            or_dash(Some(front.datagrams_dropped.values().sum::<u64>()).filter(|dropped| *dropped > 0)),
         ]);
     }
-    table
+    table.without_unknown(&["DROPPED"])
 }
 
 fn exports(exports: &[Export]) -> Table {
-    let mut table = Table::new(["SERVICE", "TARGET", "OFFERED", "IN FLIGHT", "TUNNELS", "REFUSED", "WHY NOT"]);
+    let mut table = Table::new([
+        "SERVICE",
+        "TARGET",
+        "OFFERED",
+        "SERVER",
+        "MODELS",
+        "SLOTS",
+        "IN FLIGHT",
+        "TUNNELS",
+        "REFUSED",
+        "DROPPED",
+        "WHY NOT",
+    ]);
     for export in exports {
         table.row([
             export.service.clone(),
             export.target.clone(),
             if export.healthy { "yes" } else { "no" }.to_owned(),
+            or_dash(export.model_server.as_ref()),
+            or_dash(services::models(&export.models)),
+            or_dash((export.slots > 0).then_some(export.slots)),
             export.in_flight.to_string(),
             export.tunnels_total.to_string(),
             export.refused_total.to_string(),
+            or_dash((export.datagrams_dropped > 0).then_some(export.datagrams_dropped)),
             or_dash(export.error.as_ref()),
         ]);
     }
-    table
+    table.without_unknown(&["SERVER", "MODELS", "SLOTS", "DROPPED", "WHY NOT"])
 }
 
 #[cfg(test)]
@@ -125,7 +145,8 @@ mod tests {
             listen: "127.0.0.1:8080".into(),
             policy: "external:unix:s".into(),
             policy_fault: Some("cannot connect".into()),
-            mode: "auto".into(),
+            mode: "udp".into(),
+            mode_fault: Some("no worker takes datagrams".into()),
             requests_total: 12,
             in_flight: 1,
             queued: 2,
@@ -133,6 +154,20 @@ mod tests {
             tokens_read_total: 0,
             tokens_made_total: 0,
             tokens_estimated_total: 0,
+            datagrams_dropped: [("queue".to_owned(), 3), ("worker".to_owned(), 2)].into(),
+        };
+        let export = Export {
+            service: "federated".into(),
+            target: "127.0.0.1:11434".into(),
+            healthy: true,
+            error: None,
+            model_server: Some("llama.cpp".into()),
+            models: vec![Model { name: "qwen3".into(), loaded: true }],
+            slots: 4,
+            in_flight: 2,
+            tunnels_total: 7,
+            refused_total: 0,
+            datagrams_dropped: 0,
         };
         Status {
             version: "0.1.0".into(),
@@ -142,7 +177,7 @@ mod tests {
             peers: vec![peer],
             services: vec![Service { name: "federated".into(), protocol: "http".into(), workers: vec![worker] }],
             fronts: vec![front],
-            exports: vec![],
+            exports: vec![export],
         }
     }
 
@@ -167,8 +202,12 @@ mod tests {
              federated  http      gpu1    ready  1          3/4   2.0KiB/s  12        0         3.1ms  9.7ms  100     b +1    model=llama\n\
              \n\
              fronts\n\
-             SERVICE    LISTEN          POLICY                     MODE  IN FLIGHT  QUEUED  REQUESTS\n\
-             federated  127.0.0.1:8080  external:unix:s (failing)  auto  1          2       12\n"
+             SERVICE    LISTEN          POLICY                     MODE                      IN FLIGHT  QUEUED  REQUESTS  DROPPED\n\
+             federated  127.0.0.1:8080  external:unix:s (failing)  udp (no worker takes it)  1          2       12        5\n\
+             \n\
+             exports\n\
+             SERVICE    TARGET           OFFERED  SERVER     MODELS  SLOTS  IN FLIGHT  TUNNELS  REFUSED\n\
+             federated  127.0.0.1:11434  yes      llama.cpp  qwen3   4      2          7        0\n"
         );
         assert_eq!(status().show(), page);
     }

@@ -126,7 +126,7 @@ impl Table {
         contenders.retain_mut(|contender| {
             let score = scores.iter().find(|(node, score)| *node == contender.node && !score.is_nan());
             contender.score = score.map_or(0.0, |(_, score)| *score);
-            let can_now = contender.place().is_some_and(|(bar, unconnected, _)| bar == Bar::Free && !unconnected);
+            let can_now = contender.place.is_some_and(|(bar, unconnected, _)| bar == Bar::Free && !unconnected);
             score.is_some() && can_now
         });
         contenders.sort_by(Contender::order);

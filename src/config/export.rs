@@ -38,6 +38,9 @@ pub struct ExportSettings {
     /// be asked. Default 0.
     #[serde(default)]
     pub slots: Option<u32>,
+    /// Ask a backend that speaks HTTP/1 whether it is a model server, which models it has and how busy it is. Default `true`.
+    #[serde(default)]
+    pub inspect: Option<bool>,
     /// 0 to 255: fronts use a worker of a higher tier only while none of a lower one can take work. Default 0.
     #[serde(default)]
     pub tier: Option<u8>,
@@ -67,6 +70,7 @@ impl ExportSettings {
             max_connections: self.max_connections.or(under.max_connections),
             weight: self.weight.or(under.weight),
             slots: self.slots.or(under.slots),
+            inspect: self.inspect.or(under.inspect),
             tier: self.tier.or(under.tier),
             labels: self.labels.or(under.labels),
             allow: self.allow.or(under.allow),
@@ -89,6 +93,7 @@ impl ExportSettings {
             max_connections: self.max_connections.unwrap_or(usual.max_connections),
             weight: self.weight.map_or(usual.weight, NonZeroU8::get),
             slots: self.slots.unwrap_or(usual.slots),
+            inspect: self.inspect.unwrap_or(usual.inspect),
             tier: self.tier.unwrap_or(usual.tier),
             labels: self.labels.unwrap_or(usual.labels),
             allow: self.allow.unwrap_or(usual.allow),

@@ -341,6 +341,7 @@ fn limits_and_hops_are_taken_over_and_the_rest_is_usual() {
 
     let export = |text| parse(text).resolve().unwrap().exports.remove(0);
     assert_ne!(export("exports: [{target: 80, send_proxy: v2}]"), export("exports: [{target: 80}]"));
+    assert!(export("exports: [{target: 80}]").inspect && !export("exports: [{target: 80, inspect: false}]").inspect);
 }
 
 #[test]
@@ -349,9 +350,12 @@ fn the_documented_example_is_one() {
     let example = page.split_once("```yaml\n").and_then(|(_, rest)| rest.split_once("```")).map(|(example, _)| example);
     let config = parse(example.unwrap()).resolve().unwrap();
     assert!(!config.exports.is_empty() && !config.fronts.is_empty());
-    let unknown = Settings::parse("?: 1").unwrap_err().message;
-    let keys = unknown.split('`').skip(3).step_by(2);
-    for key in keys.filter(|key| !["log", "exports", "fronts"].contains(key)) {
-        assert!(page.contains(&format!("| `{key}` |")), "{key} is not documented");
+    for text in ["?: 1", "exports: [{?: 1}]", "fronts: [{?: 1}]", "fronts: [{limits: {?: 1}}]"] {
+        let unknown = Settings::parse(text).unwrap_err().message;
+        let keys = unknown.split('`').skip(3).step_by(2);
+        for key in keys.filter(|key| !["log", "exports", "fronts"].contains(key)) {
+            let is_documented = |start| page.contains(&format!("{start}`{key}`"));
+            assert!(is_documented("| ") || is_documented("`, "), "{key} is not documented");
+        }
     }
 }

@@ -4,9 +4,9 @@
 //!
 //! | field | bytes | |
 //! |---|---|---|
-//! | in flight | 4 | requests and connections at the backend, of all fronts |
+//! | in flight | 4 | requests and connections at the backend, of all fronts, and requests of others where it tells |
 //! | slots | 4 | how many it works on at once; 0 where nobody knows |
-//! | number | 8 | grows with each report of one worker; across its restarts too, while its clock does |
+//! | number | 8 | grows with each report of one worker, across its restarts |
 //! | yours | 4 | those in flight of the front that is told |
 //! | received | 8 | requests and connections that this front sent so far |
 //! | queued | 2 | requests that wait inside the backend |
@@ -22,7 +22,8 @@ use super::{MessageError, message::Fields};
 /// One report. Its default is a worker of which nothing is known.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Load {
-    /// Requests and connections at the backend now, over all fronts, the one just accepted included.
+    /// Requests and connections at the backend now, over all fronts, the one just accepted included, and requests of others
+    /// where it tells.
     pub in_flight: u32,
     /// How many the backend works on at once; 0 where nobody knows.
     pub slots: u32,

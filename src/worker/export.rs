@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
 
 use super::{ParseTargetError, Target};
 use crate::{
-    ledger::{NodeId, Protocol, Service},
+    ledger::{Model, NodeId, Protocol, Service},
     tunnel::is_service_name,
 };
 
@@ -44,6 +44,8 @@ pub struct Export {
     pub slots: u32,
     /// Used only while no worker of a lower tier can take work; 0 is usual.
     pub tier: u8,
+    /// Whether a backend that speaks HTTP/1 is asked if it is a model server, which models it has and how busy it is.
+    pub inspect: bool,
     /// Free `key=value` labels, printable, at most 256 bytes in all.
     pub labels: BTreeMap<String, String>,
     /// The nodes whose fronts may use it; empty for every member of the network. This node's own front is one like any
@@ -65,6 +67,7 @@ impl Export {
             weight: DEFAULT_WEIGHT,
             slots: 0,
             tier: 0,
+            inspect: true,
             labels: BTreeMap::new(),
             allow: Vec::new(),
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
@@ -126,25 +129,27 @@ impl Export {
         Ok(())
     }
 
-    /// How many requests it is known to take at once, by what the user said; 0 where that says nothing.
-    pub(super) fn known_slots(&self) -> u32 {
-        match (self.slots, self.max_connections) {
+    /// How many requests the backend takes at once: what the user said, or else `told`, what it says itself (0 if nothing),
+    /// and no more than it may have connections; 0 where nobody knows.
+    pub(super) fn slots(&self, told: u32) -> u32 {
+        let slots = if self.slots > 0 { self.slots } else { told };
+        match (slots, self.max_connections) {
             (0, cap) => cap,
             (slots, 0) => slots,
             (slots, cap) => slots.min(cap),
         }
     }
 
-    /// What is announced of it.
-    pub(super) fn offer(&self) -> Service {
+    /// What is announced of it, with what its backend tells.
+    pub(super) fn offer(&self, slots: u32, models: Vec<Model>) -> Service {
         Service {
             name: self.service.clone(),
             protocol: self.target.protocol(),
             weight: self.weight,
-            slots: u16::try_from(self.known_slots()).unwrap_or(u16::MAX),
+            slots: u16::try_from(slots).unwrap_or(u16::MAX),
             labels: self.labels.clone(),
             tier: self.tier,
-            models: Vec::new(),
+            models,
         }
     }
 }
@@ -316,9 +321,26 @@ mod tests {
 
     #[test]
     fn the_offer_says_what_the_export_says() {
-        let export = Export { max_connections: 100_000, weight: 7, ..parse("ssh=tcp://localhost:22").unwrap() };
-        let offer = export.offer();
+        let export = Export { weight: 7, tier: 3, ..parse("ssh=tcp://localhost:22").unwrap() };
+        let offer = export.offer(100_000, Vec::new());
         assert_eq!((offer.name.as_str(), offer.protocol), ("ssh", crate::ledger::Protocol::Tcp));
-        assert_eq!((offer.weight, offer.slots), (7, u16::MAX));
+        assert_eq!((offer.weight, offer.slots, offer.tier), (7, u16::MAX, 3));
+    }
+
+    #[test]
+    fn slots_are_what_the_user_says_or_else_the_backend_up_to_the_connections() {
+        for (slots, max_connections, told, wanted) in [
+            (0, 0, 0, 0),
+            (0, 5, 0, 5),
+            (0, 0, 4, 4),
+            (0, 2, 4, 2),
+            (0, 9, 4, 4),
+            (3, 0, 4, 3),
+            (3, 2, 4, 2),
+            (8, 0, 4, 8),
+        ] {
+            let export = Export { slots, max_connections, ..parse("llm=80").unwrap() };
+            assert_eq!(export.slots(told), wanted, "{slots} {max_connections} {told}");
+        }
     }
 }

@@ -18,8 +18,10 @@
 //!
 //! It does not admit nodes (whoever hands it a carrier vouches for `from`), publish records, or change a byte.
 
+mod ask;
 mod backend;
 mod export;
+mod models;
 mod observer;
 mod offering;
 mod probe;
@@ -38,8 +40,10 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
+use rand::RngExt;
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
@@ -47,6 +51,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use export::{DEFAULT_IDLE_TIMEOUT, DEFAULT_SERVICE, DEFAULT_WEIGHT, Export, ExportError, Health, MAX_EXPORTS};
+pub use models::Kind as ModelServer;
 pub use offering::ExportStatus;
 use offering::Offering;
 pub use serve::Served;
@@ -57,6 +62,9 @@ use crate::ledger::Service;
 /// Tunnels that a worker serves at once when nothing else is said. Each holds a socket and, while bytes wait, up to 256 KiB;
 /// a process may have some tens of thousands of sockets.
 pub const DEFAULT_MAX_TUNNELS: usize = 16_384;
+
+/// Share by which a pause is shorter or longer, so that many workers do not speak at once.
+const JITTER: f64 = 0.2;
 
 /// What a worker is started with.
 #[derive(Clone, Debug)]
@@ -84,7 +92,8 @@ struct Shared {
     /// Tiny critical sections: looked up per tunnel, changed by drain and reload. Never held across a wait.
     state: Mutex<State>,
     offers: watch::Sender<Arc<Vec<Service>>>,
-    /// One probe task per export. Those of replaced exports are reaped when the next ones are spawned.
+    /// The tasks that probe and ask the backends, two per export at most. Those of replaced exports are reaped when the
+    /// next ones are spawned.
     probes: Mutex<JoinSet<()>>,
     /// One permit per tunnel.
     room: Arc<Semaphore>,
@@ -175,6 +184,13 @@ impl Worker {
                     shared.publish(&shared.state());
                 }
             };
+            if offering.is_inspected() {
+                let (offering, changed) = (Arc::clone(&offering), changed.clone());
+                probes.spawn(async move {
+                    let retired = offering.retired.clone();
+                    retired.run_until_cancelled(models::watch(&offering, changed)).await;
+                });
+            }
             probes.spawn(async move { offering.watch(changed).await });
         }
         before.values().for_each(|removed| removed.retired.cancel());
@@ -221,8 +237,9 @@ impl Shared {
     /// Brings the offers up to date. The caller holds the state, so that the newest is published last.
     fn publish(&self, state: &State) {
         let is_offered = |offering: &&Arc<Offering>| !state.is_draining && offering.is_well();
-        let offered: Vec<Service> =
-            state.offerings.values().filter(is_offered).map(|offering| offering.export.offer()).collect();
+        let mut offered: Vec<Service> =
+            state.offerings.values().filter(is_offered).map(|offering| offering.offer()).collect();
+        models::fit(&mut offered);
         self.offers.send_if_modified(|current| {
             let is_new = **current != offered;
             if is_new {
@@ -231,4 +248,9 @@ impl Shared {
             is_new
         });
     }
+}
+
+/// `pause` on average.
+fn vary(pause: Duration) -> Duration {
+    pause.mul_f64(1.0 + JITTER * rand::rng().random_range(-1.0..=1.0))
 }

@@ -5,14 +5,16 @@ use std::sync::{
     atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Export, Health, Target,
+    Export, Health, ModelServer, Target,
+    models::Catalogue,
     probe::{Ailment, Pulse, probe},
     tally::Tally,
 };
+use crate::ledger::{Model, Protocol, Service};
 
 /// One export, its counters, and the state of its backend.
 ///
@@ -26,6 +28,10 @@ pub(super) struct Offering {
     pub(super) tally: Arc<Tally>,
     /// What the probes say. A tiny critical section: read and replaced, never held across a wait.
     condition: Mutex<Condition>,
+    /// Whether the condition is well, for who asks the backend more.
+    well: watch::Sender<bool>,
+    /// What the backend says of itself. Like the condition.
+    catalogue: Mutex<Catalogue>,
     /// Wakes the probe before its time.
     doubt: Notify,
     /// Ends the probe.
@@ -46,6 +52,18 @@ pub(super) struct Counters {
     in_flight: AtomicU32,
     total: AtomicU64,
     refused: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Counters {
+    /// A datagram was lost here.
+    pub(super) fn count_dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
 }
 
 /// Leave to connect to the backend, up to the cap: dropping it gives it back.
@@ -71,10 +89,16 @@ pub struct ExportStatus {
     pub busy: u32,
     /// How many of those it works on at once; 0 where nobody knows.
     pub slots: u32,
+    /// Which model server it is, if it was found to be one.
+    pub model_server: Option<ModelServer>,
+    /// Its models, as they are announced unless those of other services need the room.
+    pub models: Vec<Model>,
     /// Tunnels accepted since the service is offered.
     pub total: u64,
     /// Tunnels refused since then, for whatever reason.
     pub refused: u64,
+    /// Datagrams dropped since then: longer than the backend's path or the tunnel takes, or refused there.
+    pub dropped: u64,
 }
 
 impl Offering {
@@ -84,12 +108,14 @@ impl Offering {
             _ => Condition::Unknown,
         };
         let tally = Tally::new();
-        tally.learn(|facts| facts.slots = export.known_slots());
+        tally.learn(|facts| facts.slots = export.slots(0));
         Self {
             export,
             counters: Arc::default(),
             tally: Arc::new(tally),
+            well: watch::Sender::new(matches!(condition, Condition::Well)),
             condition: Mutex::new(condition),
+            catalogue: Mutex::default(),
             doubt: Notify::new(),
             retired,
         }
@@ -100,13 +126,19 @@ impl Offering {
     pub(super) fn changed(&self, export: Export, retired: CancellationToken) -> Self {
         let same_target = export.target == self.export.target;
         let same_probe = same_target && export.health == self.export.health;
-        let fresh = Self::new(export, retired);
-        let condition = if same_probe { Mutex::new(self.condition()) } else { fresh.condition };
+        let mut fresh = Self::new(export, retired);
+        fresh.counters = Arc::clone(&self.counters);
+        fresh.tally = Arc::clone(&self.tally);
+        if same_probe {
+            fresh.set_condition(self.condition());
+        }
         if !same_target {
             self.tally.forget_backend();
         }
-        self.tally.learn(|facts| facts.slots = fresh.export.known_slots());
-        Self { counters: Arc::clone(&self.counters), tally: Arc::clone(&self.tally), condition, ..fresh }
+        // What was said is believed until it is asked again.
+        let is_asked = same_target && fresh.is_inspected();
+        fresh.learn(if is_asked { self.catalogue() } else { Catalogue::default() });
+        fresh
     }
 
     fn condition(&self) -> Condition {
@@ -114,11 +146,41 @@ impl Offering {
     }
 
     fn set_condition(&self, condition: Condition) {
+        self.well.send_replace(matches!(condition, Condition::Well));
         *self.condition.lock().unwrap_or_else(PoisonError::into_inner) = condition;
     }
 
     pub(super) fn is_well(&self) -> bool {
         matches!(self.condition(), Condition::Well)
+    }
+
+    /// Follows [`Self::is_well`].
+    pub(super) fn well(&self) -> watch::Receiver<bool> {
+        self.well.subscribe()
+    }
+
+    /// Whether the backend is asked what it is.
+    pub(super) fn is_inspected(&self) -> bool {
+        self.export.inspect && self.export.target.protocol() == Protocol::Http
+    }
+
+    fn catalogue(&self) -> Catalogue {
+        self.catalogue.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes over what the backend says of itself. Whether that is to be announced anew.
+    pub(super) fn learn(&self, catalogue: Catalogue) -> bool {
+        self.tally.learn(|facts| facts.slots = self.export.slots(catalogue.slots));
+        let mut known = self.catalogue.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = *known != catalogue;
+        *known = catalogue;
+        is_news
+    }
+
+    /// What is announced of it.
+    pub(super) fn offer(&self) -> Service {
+        let Catalogue { models, slots, .. } = self.catalogue();
+        self.export.offer(self.export.slots(slots), models)
     }
 
     /// A tunnel could not reach the backend: ask it now rather than in a while.
@@ -153,7 +215,10 @@ impl Offering {
             Condition::Well => (true, None),
             Condition::Ailing(ailment) => (false, Some(ailment.to_string())),
         };
+        let Catalogue { kind, models, .. } = self.catalogue();
         ExportStatus {
+            model_server: kind,
+            models,
             service: self.export.service.clone(),
             target: self.export.target.clone(),
             health: self.export.health.clone(),
@@ -164,6 +229,7 @@ impl Offering {
             slots: self.tally.facts().slots,
             total: self.counters.total.load(Ordering::Relaxed),
             refused: self.counters.refused.load(Ordering::Relaxed),
+            dropped: self.counters.dropped(),
         }
     }
 

@@ -6,18 +6,11 @@
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::{
-    Request,
-    body::Bytes,
-    client::conn::http1,
-    header::{CONNECTION, HOST, USER_AGENT},
-};
-use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::{
     Health, Target,
+    ask::{self, AskError},
     backend::{Backend, ConnectError},
 };
 
@@ -35,9 +28,6 @@ const LIMIT: Duration = Duration::from_secs(3);
 
 /// Bytes of an answer's body that are read. The rest is not waited for: the status has said it.
 const MAX_BODY: usize = 64 * 1024;
-
-/// Bytes that the head of an answer may take; the smallest that hyper allows.
-const MAX_HEAD: usize = 8 * 1024;
 
 /// Why a backend is not well.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -77,34 +67,13 @@ pub(super) async fn probe(target: &Target, health: &Health) -> Result<(), Ailmen
     timeout(LIMIT, work).await.unwrap_or(Err(Ailment::Timeout))
 }
 
-/// The status that `GET path` is answered with. The connection is driven here, beside the request: nothing is spawned.
+/// The status that `GET path` is answered with.
 async fn get(target: &Target, path: &str) -> Result<u16, Ailment> {
-    let ailing = |why: String| Ailment::Http { path: path.to_owned(), why };
-    let backend = Backend::connect(target, LIMIT).await?;
-    let (mut sender, connection) = http1::Builder::new()
-        .max_buf_size(MAX_HEAD)
-        .handshake(TokioIo::new(backend))
-        .await
-        .map_err(|error| ailing(error.to_string()))?;
-    let request = Request::get(path)
-        .header(HOST, target.authority())
-        .header(USER_AGENT, concat!("p2p-fed/", env!("CARGO_PKG_VERSION")))
-        .header(CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| ailing(error.to_string()))?;
-    let exchange = async {
-        let answer = sender.send_request(request).await?;
-        let status = answer.status().as_u16();
-        // Read to its end, where that is near, so that the backend does not log a client that hung up.
-        let _ = Limited::new(answer.into_body(), MAX_BODY).collect().await;
-        Ok::<_, hyper::Error>(status)
-    };
-    tokio::pin!(exchange);
-    let status = tokio::select! {
-        status = &mut exchange => status,
-        _ = connection => exchange.await,
-    };
-    status.map_err(|error| ailing(error.to_string()))
+    match ask::get(target, path, MAX_BODY, LIMIT).await {
+        Ok(answer) => Ok(answer.status),
+        Err(AskError::Connect(error)) => Err(error.into()),
+        Err(AskError::Http(why)) => Err(Ailment::Http { path: path.to_owned(), why }),
+    }
 }
 
 /// What the answers so far amount to.

@@ -1,24 +1,23 @@
 //! Reports to fronts that asked for them.
 //!
 //! Verdicts and ends of requests tell a front of the requests of its own. What other fronts do it would not hear of, nor that
-//! a slot is free that was not: so it keeps a tunnel of class [`Load`](crate::tunnel::Class::Load) to each worker, and is
+//! there is no slot free or one that was not: so it keeps a tunnel of class [`Load`](crate::tunnel::Class::Load) to each worker, and is
 //! told
 //!
-//! * at once, but no more often than each [`GAP`]: when a slot is free again, the number of slots is another one, or the
-//!   worker drains;
+//! * at once, but no more often than each [`GAP`]: when the last free slot is taken, a slot is free again, the number of slots
+//!   is another one, or the worker drains;
 //! * each [`BUSY`] or so, while anything is under way or was since the last report;
 //! * each [`IDLE`] else, so that a front can tell a worker that rests from one that is gone.
 
 use std::{io, time::Duration};
 
-use rand::RngExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     time::{Instant, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::tally::Subscription;
+use super::{tally::Subscription, vary};
 use crate::tunnel::TunnelStream;
 
 /// Between two reports at least. A front that is told ten times a second binds a request to a free slot soon enough.
@@ -26,9 +25,6 @@ const GAP: Duration = Duration::from_millis(100);
 
 /// Between two reports while something is under way, on average.
 const BUSY: Duration = Duration::from_secs(1);
-
-/// Share by which a pause is shorter or longer, so that many workers do not speak at once.
-const JITTER: f64 = 0.2;
 
 /// Between two reports while nothing is.
 const IDLE: Duration = Duration::from_secs(15);
@@ -89,8 +85,4 @@ async fn due(subscription: &mut Subscription, last: Instant, seen: (u32, u64)) {
         // The tally lives as long as we hold it.
         Ok(()) = urgent.changed() => sleep_until(last + GAP).await,
     }
-}
-
-fn vary(pause: Duration) -> Duration {
-    pause.mul_f64(1.0 + JITTER * rand::rng().random_range(-1.0..=1.0))
 }

@@ -40,7 +40,7 @@ const CHARGE_EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Tally {
     /// Tiny critical sections: once per beginning, end and report. Never held across a wait.
     state: Mutex<State>,
-    /// Grows with whatever fronts should hear soon: a slot that is free again, another number of slots, a drain.
+    /// Grows with whatever fronts should hear soon: no slot is free, or one is again, another number of slots, a drain.
     urgent: watch::Sender<u64>,
     /// Something began while nothing was under way.
     woken: Notify,
@@ -63,6 +63,8 @@ struct State {
 pub(super) struct Facts {
     /// How many requests the backend works on at once; 0 where nobody knows.
     pub(super) slots: u32,
+    /// Requests that the backend works on for others than fronts, as it says.
+    pub(super) foreign: u16,
     /// Requests that wait inside the backend.
     pub(super) queued: u16,
     /// Share of its cache memory in use, 0 to 100.
@@ -129,6 +131,11 @@ impl Tally {
         (state.busy, state.total)
     }
 
+    /// Whether anything is under way for fronts.
+    pub(super) fn is_busy(&self) -> bool {
+        self.activity().0 > 0
+    }
+
     /// Resolves when something begins while nothing is under way. It counts from the call on.
     pub(super) fn woken(&self) -> Notified<'_> {
         self.woken.notified()
@@ -180,7 +187,7 @@ impl State {
         self.number += 1;
         let share = self.fronts.get(&front);
         Load {
-            in_flight: self.busy,
+            in_flight: self.under_way(),
             slots: self.facts.slots,
             number: self.number,
             yours: share.map_or(0, |share| share.busy),
@@ -207,8 +214,13 @@ impl State {
         Some(share)
     }
 
+    /// Whoever they are for.
+    fn under_way(&self) -> u32 {
+        self.busy.saturating_add(self.facts.foreign.into())
+    }
+
     fn is_full(&self) -> bool {
-        self.facts.slots > 0 && self.busy >= self.facts.slots
+        self.facts.slots > 0 && self.under_way() >= self.facts.slots
     }
 }
 
@@ -227,14 +239,19 @@ impl Account {
     fn take(&mut self, is_new: bool) {
         self.busy += 1;
         let mut state = self.tally.state();
+        let was_full = state.is_full();
         state.busy = state.busy.saturating_add(1);
         state.total += u64::from(is_new);
         if let Some(share) = state.share(self.from) {
             share.busy += 1;
             share.received += u64::from(is_new);
         }
-        let is_first = state.busy == 1;
+        let (is_first, is_full_now) = (state.busy == 1, !was_full && state.is_full());
         drop(state);
+        if is_full_now {
+            // Other fronts would take the last slot for free until they are told.
+            self.tally.hurry();
+        }
         if is_first {
             self.tally.woken.notify_waiters();
         }
@@ -401,11 +418,12 @@ mod tests {
     fn another_backend_has_another_rate() {
         let tally = Arc::new(Tally::new());
         tally.state().rate.charge(Instant::now(), 1000, Duration::from_secs(1), 1);
-        tally.learn(|facts| *facts = Facts { slots: 4, queued: 2, cache: Some(9), draining: true });
+        tally.learn(|facts| *facts = Facts { slots: 4, foreign: 3, queued: 2, cache: Some(9), draining: true });
         assert_eq!(tally.load(front(0)).rate, 1000.0);
         tally.forget_backend();
         let load = tally.load(front(0));
-        assert_eq!((load.rate, load.slots, load.queued, load.cache, load.draining), (0.0, 0, 0, None, true));
+        assert_eq!((load.rate, load.slots, load.in_flight), (0.0, 0, 0));
+        assert_eq!((load.queued, load.cache, load.draining), (0, None, true));
     }
 
     proptest! {

@@ -19,6 +19,7 @@ mod dht;
 mod failover;
 mod fleet;
 mod grpc;
+mod h2spec;
 mod halves;
 mod host;
 mod http;
@@ -48,6 +49,7 @@ mod ten;
 mod three;
 mod tls;
 mod torture;
+mod udp;
 mod watching;
 
 use std::{future::Future, time::Duration};

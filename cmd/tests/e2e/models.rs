@@ -16,6 +16,9 @@ use crate::{
     until,
 };
 
+/// Slots of each (`llama_server.py`).
+const SLOTS: u32 = 2;
+
 /// llama.cpp.
 struct Llama {
     address: SocketAddr,
@@ -104,7 +107,6 @@ async fn a_client_that_leaves_in_the_middle_frees_the_slot_of_llama_cpp() {
 }
 
 #[tokio::test]
-#[ignore = "workers do not find out yet what their backends serve"]
 async fn a_request_goes_to_a_worker_that_has_its_model() {
     let _machine = machine::shared().await;
     let servers = Llama::start_all(["alpha", "beta", "gamma"]).await;
@@ -137,6 +139,10 @@ async fn a_request_goes_to_a_worker_that_has_its_model() {
             answers[4]
         );
     }
+    for worker in &three.workers {
+        let export = worker.status().await.exports.remove(0);
+        assert_eq!((export.model_server.as_deref(), export.slots), (Some("llama.cpp"), SLOTS), "{export:?}");
+    }
     // llama.cpp answers to any model. That each was asked for its own alone is in what it counted: four streams or calls of
     // eight tokens from each of two fronts.
     for server in &servers {
@@ -145,7 +151,6 @@ async fn a_request_goes_to_a_worker_that_has_its_model() {
 }
 
 #[tokio::test]
-#[ignore = "workers do not find out yet what their backends serve"]
 async fn ollamas_client_finds_the_models_of_all_workers() {
     let _machine = machine::shared().await;
     let ollama = |models: &[&str]| {

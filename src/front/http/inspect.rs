@@ -32,20 +32,20 @@ impl Forward {
         let listing = || shared.balancer.models(shared.now()).into_iter().collect::<Listing>();
         match does {
             Does::Infer if is_plain(&self.headers) => {
-                let (model, prefixes) = match form_of(&self.headers) {
+                let found = match Form::of(&self.headers) {
                     Some(mut form) => {
                         self.source.look(LOOK, |frame| form.feed(frame)).await;
-                        (form.model(), Vec::new())
+                        form.model()
                     }
                     None => {
                         let mut scanner = Scanner::default();
                         self.source.look(LOOK, |frame| scanner.feed(frame)).await;
-                        (scanner.model(), scanner.prefixes())
+                        self.ask.prefixes = scanner.prefixes();
+                        scanner.model()
                     }
                 };
-                let model = model.map(|model| listing().name_of(&model).map_or(model, Arc::from));
+                let model = found.map(|model| listing().name_of(&model).map_or(model, Arc::from));
                 self.ask.model.clone_from(&model);
-                self.ask.prefixes = prefixes;
                 Inspected::Sent(model)
             }
             Does::Infer => Inspected::Sent(None),
@@ -64,11 +64,6 @@ impl Forward {
             }
         }
     }
-}
-
-/// For a body that is a form, with files or without.
-fn form_of(headers: &HeaderMap) -> Option<Form> {
-    Form::of(headers.get(CONTENT_TYPE)?.to_str().ok()?)
 }
 
 /// Its bytes are what they say, not compressed.

@@ -1,55 +1,64 @@
-//! Finds the model in a body of `multipart/form-data` (RFC 7578), as audio and pictures are sent, as it passes.
+//! Finds the model in a form (RFC 7578), as it passes: so audio and images are sent to model servers.
 //!
-//! A machine over bytes like the [`Scanner`](super::Scanner): it follows the delimiters, keeps one part's head or the model's
-//! name and nothing else, and does not mind where a body is cut. The first field of that name counts, and ends the look:
-//! clients write it before the file.
+//! Like [`Scanner`](super::Scanner) it follows the parts and keeps nothing but one line and the model's name. A form in which the
+//! model stands behind a large file, beyond what is looked at, tells of none.
 
 use std::sync::Arc;
 
+use hyper::{HeaderMap, header::CONTENT_TYPE};
+
 use crate::ledger::Model;
 
-/// Bytes of a boundary (RFC 2046 §5.1.1).
+/// Characters of a boundary at most (RFC 2046 §5.1.1).
 const BOUNDARY_MAX: usize = 70;
 
-/// Bytes of a part's head: a few short lines. With a longer one the look ends.
-const HEAD_MAX: usize = 4096;
+/// Bytes of a part's header line, or of a model's name, that are kept; those that matter are shorter.
+const KEPT_MAX: usize = 512;
 
-/// Bytes of the field's value that are kept: a longer one is no model's name.
-const VALUE_MAX: usize = 512;
-
-/// One pass over a body.
+/// One pass over a form.
 #[derive(Debug)]
 pub(in crate::front) struct Form {
-    /// What stands before each part, from the line end that belongs to it.
+    /// What stands between two parts: line break, two dashes, boundary.
     delimiter: Vec<u8>,
-    /// Bytes of the delimiter that were just seen.
+    /// Bytes of it that were just seen.
     matched: usize,
     state: State,
-    /// The head of the part that begins, or the value of the field.
+    /// A header line, or the model's name.
     kept: Vec<u8>,
-    model: Option<Arc<str>>,
+    model: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Head,
-    Content { is_model: bool },
+    /// In a part, or before the first.
+    Value {
+        is_model: bool,
+    },
+    /// In the line of a delimiter.
+    Delimiter,
+    /// In the header of a part.
+    Head {
+        is_model: bool,
+    },
     Done,
 }
 
 impl Form {
-    /// For a body of that content type; none if it is another kind of body.
-    pub(in crate::front) fn of(content_type: &str) -> Option<Self> {
-        let (kind, parameters) = content_type.split_once(';')?;
-        if !kind.trim().eq_ignore_ascii_case("multipart/form-data") {
+    /// For a body that these header fields say is a form.
+    pub(in crate::front) fn of(headers: &HeaderMap) -> Option<Self> {
+        let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let (essence, parameters) = kind.split_once(';')?;
+        if !essence.trim().eq_ignore_ascii_case("multipart/form-data") {
             return None;
         }
         let boundary = parameter(parameters, "boundary")?;
-        (1..=BOUNDARY_MAX).contains(&boundary.len()).then(|| Self {
-            delimiter: format!("\r\n--{boundary}").into_bytes(),
-            // The first needs no line end before it.
+        let is_one =
+            (1..=BOUNDARY_MAX).contains(&boundary.len()) && boundary.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        is_one.then(|| Self {
+            delimiter: [b"\r\n--", boundary.as_bytes()].concat(),
+            // The first one may stand at the very beginning.
             matched: 2,
-            state: State::Content { is_model: false },
+            state: State::Value { is_model: false },
             kept: Vec::new(),
             model: None,
         })
@@ -58,77 +67,95 @@ impl Form {
     /// Takes the next bytes. True once nothing further can be learned.
     pub(in crate::front) fn feed(&mut self, bytes: &[u8]) -> bool {
         for byte in bytes {
-            match self.state {
-                State::Head => self.step_head(*byte),
-                State::Content { is_model } => self.step_content(*byte, is_model),
-                State::Done => break,
+            if self.state == State::Done {
+                break;
             }
+            self.step(*byte);
         }
         self.state == State::Done
     }
 
     /// The model that was asked for, as far as it was seen.
     pub(in crate::front) fn model(&self) -> Option<Arc<str>> {
-        self.model.clone()
+        self.model.as_deref().filter(|model| Model::is_name(model)).map(Arc::from)
     }
 
-    fn step_head(&mut self, byte: u8) {
-        self.kept.push(byte);
-        if self.kept == b"--" || self.kept.len() > HEAD_MAX {
-            self.state = State::Done;
-        } else if self.kept.ends_with(b"\r\n\r\n") {
-            let is_model =
-                String::from_utf8_lossy(&self.kept).lines().any(|line| field(line).as_deref() == Some("model"));
-            self.kept.clear();
-            self.state = State::Content { is_model };
-            // An empty part's delimiter has the head's line end for its own.
-            self.matched = 2;
+    fn step(&mut self, byte: u8) {
+        match self.state {
+            State::Value { is_model } => self.step_value(byte, is_model),
+            State::Delimiter if byte == b'\n' => {
+                // The last one ends with two dashes.
+                let is_last = self.kept.starts_with(b"--");
+                self.kept.clear();
+                self.state = if is_last { State::Done } else { State::Head { is_model: false } };
+            }
+            State::Head { is_model } if byte == b'\n' => {
+                let line = self.kept.trim_ascii();
+                self.state = match line.is_empty() {
+                    true => State::Value { is_model },
+                    false => State::Head { is_model: is_model || names_model(line) },
+                };
+                self.kept.clear();
+                self.matched = 0;
+            }
+            State::Delimiter | State::Head { .. } => self.keep(byte),
+            State::Done => {}
         }
     }
 
-    fn step_content(&mut self, byte: u8, is_model: bool) {
-        if is_model && self.kept.len() <= VALUE_MAX + self.delimiter.len() {
-            self.kept.push(byte);
-        }
-        // A boundary has no line ends, so a delimiter can begin again only with the byte that broke it.
-        self.matched = match self.delimiter.get(self.matched) {
-            Some(expected) if *expected == byte => self.matched + 1,
-            _ => usize::from(byte == b'\r'),
-        };
-        if self.matched < self.delimiter.len() {
+    fn step_value(&mut self, byte: u8, is_model: bool) {
+        if self.delimiter.get(self.matched) == Some(&byte) {
+            self.matched += 1;
+            if self.matched == self.delimiter.len() {
+                if is_model {
+                    self.model = std::str::from_utf8(&self.kept).ok().map(|name| name.trim().to_owned());
+                    self.state = State::Done;
+                } else {
+                    self.state = State::Delimiter;
+                }
+                self.kept.clear();
+                self.matched = 0;
+            }
             return;
         }
-        self.state = State::Head;
+        // A delimiter holds one carriage return, its first byte: only that can begin another one.
+        let seen = std::mem::replace(&mut self.matched, usize::from(byte == b'\r'));
         if is_model {
-            let value =
-                self.kept.strip_suffix(self.delimiter.as_slice()).and_then(|value| std::str::from_utf8(value).ok());
-            self.model = value.filter(|value| Model::is_name(value)).map(Arc::from);
-            self.state = State::Done;
+            for index in 0..seen {
+                self.keep(self.delimiter.get(index).copied().unwrap_or_default());
+            }
+            if self.matched == 0 {
+                self.keep(byte);
+            }
         }
-        self.kept.clear();
-        self.matched = 0;
+    }
+
+    /// What is longer is not what is looked for.
+    fn keep(&mut self, byte: u8) {
+        if self.kept.len() < KEPT_MAX {
+            self.kept.push(byte);
+        }
     }
 }
 
-/// The name of the field whose head has that line.
-fn field(line: &str) -> Option<String> {
-    let (name, value) = line.split_once(':')?;
-    let (kind, parameters) = value.split_once(';')?;
-    let is_field = name.eq_ignore_ascii_case("content-disposition") && kind.trim().eq_ignore_ascii_case("form-data");
-    is_field.then(|| parameter(parameters, "name")).flatten()
+/// Whether a part's header line says that the part is the field `model`.
+fn names_model(line: &[u8]) -> bool {
+    let Some((name, value)) = std::str::from_utf8(line).ok().and_then(|line| line.split_once(':')) else {
+        return false;
+    };
+    let parameters = value.split_once(';').map(|(_, parameters)| parameters);
+    name.trim().eq_ignore_ascii_case("content-disposition")
+        && parameters.is_some_and(|parameters| parameter(parameters, "name").as_deref() == Some("model"))
 }
 
-/// The first parameter of that name. A semicolon between quotation marks separates nothing.
-fn parameter(parameters: &str, name: &str) -> Option<String> {
-    let mut is_quoted = false;
-    let mut pairs = parameters.split(|character| {
-        is_quoted ^= character == '"';
-        character == ';' && !is_quoted
-    });
-    pairs.find_map(|pair| {
-        let (key, value) = pair.split_once('=')?;
-        key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"').to_owned())
-    })
+/// The value of a parameter, with or without quotes. None where a quoted one holds what has to be escaped: no name or boundary
+/// that matters does.
+fn parameter(parameters: &str, wanted: &str) -> Option<String> {
+    let value = parameters.split(';').find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case(wanted).then(|| value.trim())
+    })?;
+    Some(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value).to_owned())
 }
 
 #[cfg(test)]
@@ -137,75 +164,84 @@ mod tests {
 
     use super::*;
 
-    const KIND: &str = "multipart/form-data; boundary=0a1b2c";
+    const BOUNDARY: &str = "0e1b-XyZ";
 
-    fn part(head: &str, content: &str) -> String {
-        format!("--0a1b2c\r\nContent-Disposition: form-data; {head}\r\n\r\n{content}\r\n")
+    fn form(kind: &str) -> Option<Form> {
+        Form::of(&[(CONTENT_TYPE, kind.parse().unwrap())].into_iter().collect())
     }
 
-    /// As Python's client sends a recording, with its fields in this order.
-    fn body(order: &[usize]) -> String {
-        let file = "name=\"file\"; filename=\"a; name=x.wav\"\r\nContent-Type: audio/wav";
-        let parts = [
-            part("name=\"model\"", "whisper-1"),
-            part("name=\"response_format\"", "json"),
-            part(file, "RIFF\r\n--0a1b2\r\r\n--no\r\n\r\nname=\"model\""),
-        ];
-        let parts: String = order.iter().map(|place| parts[*place].as_str()).collect();
-        format!("{parts}--0a1b2c--\r\n")
+    fn part(head: &str, value: &str) -> String {
+        format!("--{BOUNDARY}\r\nContent-Disposition: form-data; {head}\r\n\r\n{value}\r\n")
     }
 
-    fn model(kind: &str, body: &str) -> Option<String> {
-        let mut form = Form::of(kind)?;
+    fn file(bytes: &str) -> String {
+        let head = "name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav";
+        part(head, bytes)
+    }
+
+    fn model(body: &str) -> Option<String> {
+        let mut form = form(&format!("multipart/form-data; boundary={BOUNDARY}")).unwrap();
         form.feed(body.as_bytes());
         form.model().map(|model| model.to_string())
     }
 
     #[test]
-    fn the_model_of_a_recording_is_found_wherever_it_stands() {
-        for order in [[0, 1, 2], [1, 0, 2], [2, 1, 0], [1, 2, 0]] {
-            assert_eq!(model(KIND, &body(&order)).as_deref(), Some("whisper-1"), "{order:?}");
+    fn the_model_is_found_before_and_behind_a_file() {
+        let end = format!("--{BOUNDARY}--\r\n");
+        let named = part("name=\"model\"", "whisper-1");
+        let tricky = file("RIFF\r\n--0e1b-XyY\r\n\r\n--0e1b\r\r\n-");
+        for body in [
+            format!("{named}{}{end}", file("RIFF")),
+            format!("{tricky}{named}{end}"),
+            format!("{}{named}{end}", part("name=\"prompt\"", "name=\"model\"\r\n\r\nno")),
+            format!("a preamble\r\n{}{end}", part("NAME=model", " whisper-1 ")),
+        ] {
+            assert_eq!(model(&body).as_deref(), Some("whisper-1"), "{body}");
         }
-        let quoted = "Multipart/Form-Data; charset=utf-8; boundary=\"0a1b2c\"";
-        assert_eq!(model(quoted, &part("name=model", "a/b:c").repeat(2)).as_deref(), Some("a/b:c"));
-        let behind_an_empty_part = format!("--0a1b2c\r\n\r\n{}", body(&[0]));
-        assert_eq!(model(KIND, &behind_an_empty_part).as_deref(), Some("whisper-1"));
     }
 
     #[test]
-    fn where_a_form_has_none_nothing_is_made_up() {
-        let file = part("name=\"file\"; filename=\"x; name=model\"", "whisper-1");
-        let long = part("name=\"model\"", &"a".repeat(10_000));
-        for text in ["", "--0a1b2c--", &body(&[1, 2]), &file, &long, &part("name=\"model\"", "a b"), &body(&[0])[..60]]
-        {
-            assert_eq!(model(KIND, &format!("{text}--0a1b2")), None, "{text}");
-        }
-        for kind in [
-            "application/json",
-            "multipart/form-data",
-            "multipart/form-data; boundary=",
-            "multipart/mixed; boundary=0a1b2c",
+    fn where_there_is_none_nothing_is_made_up() {
+        let end = format!("--{BOUNDARY}--\r\n");
+        for body in [
+            String::new(),
+            file("RIFF") + &end,
+            part("name=\"model\"; x", "whisper-1").trim_end().to_owned(),
+            part("name=\"model\"", "two words") + &end,
+            part("name=\"model\"", &"a".repeat(1000)) + &end,
+            format!("{}{end}{}", file(""), part("name=\"model\"", "whisper-1")),
+            "--other\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n--other--".to_owned(),
         ] {
-            assert!(Form::of(kind).is_none(), "{kind}");
+            assert_eq!(model(&body), None, "{body}");
         }
+    }
+
+    #[test]
+    fn what_is_no_form_is_none() {
+        for kind in
+            ["application/json", "multipart/form-data", "multipart/mixed; boundary=a", "multipart/form-data; boundary="]
+        {
+            assert!(form(kind).is_none(), "{kind}");
+        }
+        assert!(form(&format!("multipart/form-data; boundary={}", "a".repeat(71))).is_none());
+        assert!(form("Multipart/Form-Data; charset=utf-8; Boundary=\"a b\"").is_some());
     }
 
     proptest! {
         #[test]
-        fn a_form_may_be_cut_anywhere(order in Just(vec![0usize, 1, 2]).prop_shuffle(), cut in any::<prop::sample::Index>()) {
-            let body = body(&order);
-            let cut = cut.index(body.len());
-            let mut form = Form::of(KIND).unwrap();
-            form.feed(&body.as_bytes()[..cut]);
-            prop_assert!(form.feed(&body.as_bytes()[cut..]), "it knows where to stop");
-            prop_assert_eq!(form.model(), Some(Arc::from("whisper-1")));
+        fn it_does_not_matter_where_a_form_is_cut(name in "[a-z0-9:/-]{1,40}", junk in "(\r|\n|-|[a-z0-9]){0,60}", cut in 1..40usize) {
+            let body = format!("{}{}--{BOUNDARY}--", file(&junk), part("name=\"model\"", &name));
+            let mut form = form(&format!("multipart/form-data; boundary={BOUNDARY}")).unwrap();
+            body.as_bytes().chunks(cut).for_each(|bytes| { form.feed(bytes); });
+            let model = form.model();
+            prop_assert_eq!(model.as_deref(), Some(name.as_str()));
         }
 
         #[test]
-        fn no_form_makes_it_panic_or_keep_much(bytes in prop::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'-'), Just(b'a'), any::<u8>()], 0..6000)) {
-            let mut form = Form::of("multipart/form-data; boundary=a").unwrap();
+        fn no_bytes_can_hurt(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let mut form = form("multipart/form-data; boundary=a").unwrap();
             form.feed(&bytes);
-            prop_assert!(form.kept.len() <= HEAD_MAX + 1);
+            prop_assert!(form.kept.len() <= KEPT_MAX);
         }
     }
 }

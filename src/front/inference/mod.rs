@@ -1,7 +1,7 @@
 //! Requests to model servers: what they ask for, and what they cost.
 //!
 //! A **call** is told by its path ([`Call`]). Of one that computes, the body is looked at as far as [`LOOK`] reaches, frame by
-//! frame ([`Scanner`], for forms [`Form`]): the **model** says who may get it, and hashes of the prompt's beginnings who may have computed most of
+//! frame ([`Scanner`], [`Form`]): the **model** says who may get it, and hashes of the prompt's beginnings who may have computed most of
 //! it already. It is sent on as it came. A call that lists models is answered from what the workers announced
 //! ([`Listing`]). Of the answer to a call that computes the tokens are counted as they pass ([`Tokens`]).
 //!

@@ -1,6 +1,7 @@
 //! A worker between real sockets and in-memory carriers.
 
 mod reports;
+mod udp;
 
 use std::{
     io,
@@ -38,7 +39,12 @@ fn header(service: &str) -> Header {
 }
 
 fn unprobed(service: &str, target: impl ToString) -> Export {
-    Export { health: Health::Off, ..Export::new(service, target.to_string().parse().unwrap()) }
+    unasked(Export { health: Health::Off, ..Export::new(service, target.to_string().parse().unwrap()) })
+}
+
+/// A backend here takes the connections that its test is about, and no others.
+fn unasked(export: Export) -> Export {
+    Export { inspect: false, ..export }
 }
 
 fn worker(exports: impl Into<Vec<Export>>) -> Worker {
@@ -309,7 +315,7 @@ async fn a_unix_backend_is_served() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let listener = UnixListener::bind(&path).unwrap();
-    let worker = worker([Export { health: Health::Off, ..Export::new("llm", at(&path)) }]);
+    let worker = worker([unprobed("llm", at(&path))]);
     let backend = tokio::spawn(async move { answer_after_the_end(listener.accept().await.unwrap().0, "unix ").await });
     let (opened, _served) = dial(&worker, FRONT, "llm").await;
     assert_eq!(say(&mut opened.unwrap().stream, "x").await.unwrap(), "unix x");
@@ -323,7 +329,7 @@ async fn a_tunnel_that_finds_the_backend_gone_has_it_withdrawn_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s");
     let listener = UnixListener::bind(&path).unwrap();
-    let worker = worker([Export::new("llm", at(&path))]);
+    let worker = worker([unasked(Export::new("llm", at(&path)))]);
     offered(&worker, &["llm"]).await;
 
     drop(listener);
@@ -353,7 +359,7 @@ async fn a_tcp_backend_is_withdrawn_while_it_does_not_listen() {
     };
     let keeper = bound("127.0.0.1:0");
     let address = keeper.local_addr().unwrap().to_string();
-    let worker = worker([Export::new("llm", address.parse().unwrap())]);
+    let worker = worker([unasked(Export::new("llm", address.parse().unwrap()))]);
     assert_eq!(refusal(&worker, FRONT, "llm").await, Refusal::BackendUnreachable);
     assert!(worker.offers().borrow().is_empty());
 
@@ -384,7 +390,7 @@ async fn a_backend_that_answers_500_on_its_health_path_is_withdrawn() {
             tcp.write_all(answer.as_bytes()).await.unwrap();
         }
     });
-    let worker = worker([Export { health: Health::Path("/healthz".into()), ..Export::new("llm", target) }]);
+    let worker = worker([unasked(Export { health: Health::Path("/healthz".into()), ..Export::new("llm", target) })]);
     offered(&worker, &["llm"]).await;
     status.store(500, Ordering::Relaxed);
     offered(&worker, &[]).await;
@@ -473,7 +479,7 @@ async fn a_worker_does_not_start_with_two_exports_of_one_name() {
 #[tokio::test]
 async fn with_its_last_handle_a_worker_is_gone() {
     let (address, _parrot) = parrot("").await;
-    let worker = worker([Export::new("llm", address.to_string().parse().unwrap())]);
+    let worker = worker([unasked(Export::new("llm", address.to_string().parse().unwrap()))]);
     offered(&worker, &["llm"]).await;
     let mut offers = worker.offers();
     offers.mark_unchanged();
