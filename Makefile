@@ -12,7 +12,7 @@ BENCH_PEERS := haproxy stunnel4 openssh-server openssh-client openssl
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check fmt clippy docs deny test unit e2e nemesis h2spec torture sim ledger-table policies soak fuzz mutants peers bench bench-peers scale fleet micro instructions \
+.PHONY: help build demo check fmt clippy docs deny test unit e2e nemesis h2spec torture sim ledger-table policies soak fuzz mutants peers bench bench-peers contest scale fleet micro instructions \
 	instructions-record reconcile valgrind install clean
 
 help: ## list the targets
@@ -79,8 +79,8 @@ ledger-table: ## what the ledger costs at 10 to 10 000 simulated nodes, into its
 		$(CARGO) test --release --locked --package p2p-fed-ledger --test sim the_table -- --ignored --nocapture
 
 policies: ## the balancing policies compared, simulated, into their page: make policies FLEET=lab to look
-	COMMIT=$$(git describe --always --dirty) $(if $(FLEET),FLEET=$(FLEET)) \
-		$(CARGO) test --locked --test policies the_table -- --ignored --nocapture
+	COMMIT=$$(git describe --always --dirty) $(if $(FLEET),FLEET=$(FLEET)) CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
+		$(CARGO) test --release --locked --test policies the_table -- --ignored --nocapture
 
 soak: ## streams moving data both ways under back-pressure for ten minutes: make soak SOAK=600
 	SOAK=$(or $(SOAK),600) $(CARGO) test --release --locked --test node soak -- --nocapture
@@ -121,6 +121,9 @@ scale: build ## 10 000 idle tunnels, then 1000 connections a second: make scale 
 fleet: build ## what the ledger costs real processes, by their counters and the kernel's: make fleet ARGS='--nodes 50'
 	$(CARGO) build --release --locked --package p2p-fed-cli --example bench
 	unshare --user --map-root-user --net sh -c 'ip link set lo up && exec target/release/examples/bench --bin $(BIN) fleet $(ARGS)'
+
+contest: build ## the balancing policies compared with real processes, into their page: make contest ARGS='--seconds 10' to look
+	COMMIT=$$(git describe --always --dirty) $(BENCH) contest $(or $(ARGS),--page docs/balancing.md)
 
 bench-peers: target/tools/bin/rathole ## install the tunnels that the benchmark compares with
 	@missing=; for tool in haproxy stunnel sshd ssh openssl; do \

@@ -100,7 +100,7 @@ fn tell(node: &Node, exposed: &[(String, String)]) {
         tracing::info!(service, target, "exposing");
     }
     for front in node.status().fronts {
-        let scheme = if front.mode == "tcp" { "tcp" } else { "http" };
+        let scheme = if ["tcp", "udp"].contains(&front.mode.as_str()) { front.mode.as_str() } else { "http" };
         let on = format!("{scheme}://{}", front.listen);
         tracing::info!(service = front.service, on, policy = front.policy, "listening");
     }

@@ -50,7 +50,7 @@ fn summary(status: &Status) -> String {
 }
 
 fn fronts(fronts: &[Front]) -> Table {
-    let mut table = Table::new(["SERVICE", "LISTEN", "POLICY", "MODE", "IN FLIGHT", "QUEUED", "REQUESTS"]);
+    let mut table = Table::new(["SERVICE", "LISTEN", "POLICY", "MODE", "IN FLIGHT", "QUEUED", "REQUESTS", "DROPPED"]);
     for front in fronts {
         table.row([
             front.service.clone(),
@@ -59,13 +59,17 @@ fn fronts(fronts: &[Front]) -> Table {
                 Some(_) => format!("{} (failing)", front.policy),
                 None => front.policy.clone(),
             },
-            front.mode.clone(),
+            match &front.mode_fault {
+                Some(_) => format!("{} (no worker takes it)", front.mode),
+                None => front.mode.clone(),
+            },
             front.in_flight.to_string(),
             front.queued.to_string(),
             front.requests_total.to_string(),
+            or_dash(Some(front.datagrams_dropped.values().sum::<u64>()).filter(|dropped| *dropped > 0)),
         ]);
     }
-    table
+    table.without_unknown(&["DROPPED"])
 }
 
 fn exports(exports: &[Export]) -> Table {
@@ -79,6 +83,7 @@ fn exports(exports: &[Export]) -> Table {
         "IN FLIGHT",
         "TUNNELS",
         "REFUSED",
+        "DROPPED",
         "WHY NOT",
     ]);
     for export in exports {
@@ -92,10 +97,11 @@ fn exports(exports: &[Export]) -> Table {
             export.in_flight.to_string(),
             export.tunnels_total.to_string(),
             export.refused_total.to_string(),
+            or_dash((export.datagrams_dropped > 0).then_some(export.datagrams_dropped)),
             or_dash(export.error.as_ref()),
         ]);
     }
-    table.without_unknown(&["SERVER", "MODELS", "SLOTS", "WHY NOT"])
+    table.without_unknown(&["SERVER", "MODELS", "SLOTS", "DROPPED", "WHY NOT"])
 }
 
 #[cfg(test)]
@@ -139,7 +145,8 @@ mod tests {
             listen: "127.0.0.1:8080".into(),
             policy: "external:unix:s".into(),
             policy_fault: Some("cannot connect".into()),
-            mode: "auto".into(),
+            mode: "udp".into(),
+            mode_fault: Some("no worker takes datagrams".into()),
             requests_total: 12,
             in_flight: 1,
             queued: 2,
@@ -147,6 +154,7 @@ mod tests {
             tokens_read_total: 0,
             tokens_made_total: 0,
             tokens_estimated_total: 0,
+            datagrams_dropped: [("queue".to_owned(), 3), ("worker".to_owned(), 2)].into(),
         };
         let export = Export {
             service: "federated".into(),
@@ -159,6 +167,7 @@ mod tests {
             in_flight: 2,
             tunnels_total: 7,
             refused_total: 0,
+            datagrams_dropped: 0,
         };
         Status {
             version: "0.1.0".into(),
@@ -193,8 +202,8 @@ mod tests {
              federated  http      gpu1    ready  1          3/4   2.0KiB/s  12        0         3.1ms  9.7ms  100     b +1    model=llama\n\
              \n\
              fronts\n\
-             SERVICE    LISTEN          POLICY                     MODE  IN FLIGHT  QUEUED  REQUESTS\n\
-             federated  127.0.0.1:8080  external:unix:s (failing)  auto  1          2       12\n\
+             SERVICE    LISTEN          POLICY                     MODE                      IN FLIGHT  QUEUED  REQUESTS  DROPPED\n\
+             federated  127.0.0.1:8080  external:unix:s (failing)  udp (no worker takes it)  1          2       12        5\n\
              \n\
              exports\n\
              SERVICE    TARGET           OFFERED  SERVER     MODELS  SLOTS  IN FLIGHT  TUNNELS  REFUSED\n\

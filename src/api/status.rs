@@ -89,7 +89,7 @@ pub struct Barred {
 pub struct Service {
     /// Its name.
     pub name: String,
-    /// `http` or `tcp`; empty while nobody offers it.
+    /// `http`, `h2`, `tcp` or `udp`; empty while nobody offers it.
     pub protocol: String,
     /// Who offers it.
     pub workers: Vec<Worker>,
@@ -163,9 +163,12 @@ pub struct Front {
     /// Why the scorer of `external:URL` is not asked now, where it fails; `least-used` decides meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_fault: Option<String>,
-    /// `auto`, `http` or `tcp`.
+    /// `auto`, `http`, `tcp` or `udp`.
     pub mode: String,
-    /// Requests (HTTP) and connections (TCP) taken.
+    /// Why no worker can take what comes in this mode, where that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode_fault: Option<String>,
+    /// Requests (HTTP), connections (TCP) and sessions (UDP) taken.
     pub requests_total: u64,
     /// Those under way.
     pub in_flight: u64,
@@ -184,6 +187,9 @@ pub struct Front {
     /// About how many more were made in streams that said nothing of it.
     #[serde(default)]
     pub tokens_estimated_total: u64,
+    /// Datagrams that it dropped, by reason; reasons that were none are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub datagrams_dropped: BTreeMap<String, u64>,
 }
 
 /// A local backend on offer.
@@ -213,6 +219,9 @@ pub struct Export {
     pub tunnels_total: u64,
     /// Tunnels refused since start.
     pub refused_total: u64,
+    /// Datagrams lost between the tunnels and the backend since start.
+    #[serde(default)]
+    pub datagrams_dropped: u64,
 }
 
 /// One node's record, as `p2p-fed ledger -o json` lists it.

@@ -9,9 +9,12 @@ use super::{
 };
 use crate::ledger::NodeId;
 
-/// Most that a worker's reported rate counts above or below the fleet's median, as a power of two: eight times. A rate
-/// beyond is a mistake, or a boast that would draw everything.
-const SPEED_OCTAVES: f64 = 3.0;
+/// Most that a worker's reported rate counts above or below the fleet's median. A rate beyond is a mistake, or a boast that
+/// would draw everything.
+const SPEED_MAX: f64 = 8.0;
+
+/// The exponent's bits (IEEE 754 binary64).
+const EXPONENT: u64 = 0x7ff << 52;
 
 /// An endpoint, and what matters of it now.
 #[derive(Debug)]
@@ -30,6 +33,8 @@ pub(super) struct Contender<'a> {
     pub(super) weight: f64,
     /// How fast one of its slots is, as it reports, where the fleet's median is 1.
     pub(super) speed: f64,
+    /// Its place before the policy is asked; the least of them are the field. `None` if it can't have the request.
+    pub(super) place: Option<Place>,
     /// By the policy's measure; the least wins. Of those in the field alone.
     pub(super) score: f64,
 }
@@ -42,11 +47,15 @@ impl<'a> Contender<'a> {
         median_rate: f32,
         ask: &Ask,
     ) -> Self {
+        let standing = endpoint.standing(now, *node, fleet, ask);
+        let connected = endpoint.connection.is_some() || fleet.cut_off;
+        let bar = standing.bar();
         Self {
             node: *node,
             endpoint,
-            standing: endpoint.standing(now, *node, fleet, ask),
-            connected: endpoint.connection.is_some() || fleet.cut_off,
+            standing,
+            connected,
+            place: (bar < Bar::Barred).then_some((bar, !connected, endpoint.tier)),
             fit: ask.model.as_deref().map_or(Fit::Loaded, |model| endpoint.fit(model).unwrap_or(Fit::Unknown)),
             load: endpoint.load(now),
             slots: endpoint.slots(),
@@ -54,12 +63,6 @@ impl<'a> Contender<'a> {
             speed: speed(endpoint.reports.rate(), median_rate),
             score: 0.0,
         }
-    }
-
-    /// Its place before the policy is asked; the least of them are the field. `None` if it can't have the request.
-    pub(super) fn place(&self) -> Option<Place> {
-        let bar = self.standing.bar();
-        (bar < Bar::Barred).then_some((bar, !self.connected, self.endpoint.tier))
     }
 
     /// Before whom the policy would choose it: the less score, then the less of the work so far.
@@ -94,7 +97,9 @@ fn speed(rate: f32, median: f32) -> f64 {
     if rate <= 0.0 || median <= 0.0 {
         return 1.0;
     }
-    f64::from(rate / median).log2().round().clamp(-SPEED_OCTAVES, SPEED_OCTAVES).exp2()
+    // To the nearest power on a scale of logarithms is down to one from √2 times as much; what is left without its mantissa.
+    let power = f64::from_bits((f64::from(rate / median) * std::f64::consts::SQRT_2).to_bits() & EXPONENT);
+    power.clamp(1.0 / SPEED_MAX, SPEED_MAX)
 }
 
 #[cfg(test)]

@@ -27,9 +27,10 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// Takes a report, unless it is not newer than the last. True if it was taken.
+    /// Takes a report, unless it is not newer than the last. True if it was taken. The first after the worker came on another
+    /// connection is new whatever its number: it may have started anew with its clock set back.
     pub(super) fn take(&mut self, now: Duration, load: Load) -> bool {
-        let newer = self.newest.is_none_or(|newest| load.number > newest.number);
+        let newer = self.stale || self.newest.is_none_or(|newest| load.number > newest.number);
         if newer {
             *self = Self { newest: Some(load), at: now, stale: false };
         }
@@ -125,6 +126,17 @@ mod tests {
         reports.reconnected();
         assert_eq!(reports.others(secs(10)), 0);
         assert_eq!(reports.rate(), 50.0, "the machine is the same");
+    }
+
+    #[test]
+    fn a_worker_that_started_anew_with_its_clock_set_back_is_heard() {
+        let mut reports = Reports::default();
+        reports.take(secs(1), load(1000));
+        assert!(!reports.take(secs(2), load(5)));
+        reports.reconnected();
+        assert!(reports.take(secs(3), Load { slots: 7, ..load(5) }));
+        assert_eq!(reports.slots(), 7);
+        assert!(!reports.take(secs(4), load(4)));
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub(super) struct Selection<'a> {
 
 impl<'a> Selection<'a> {
     pub(super) fn new(mut contenders: Vec<Contender<'a>>) -> Self {
-        let place = contenders.iter().filter_map(Contender::place).min();
-        let field = to_front(&mut contenders, |contender| contender.place() == place && place.is_some());
+        let place = contenders.iter().filter_map(|contender| contender.place).min();
+        let field = to_front(&mut contenders, |contender| contender.place == place && place.is_some());
         Self { contenders, field, place }
     }
 
@@ -108,8 +108,8 @@ impl<'a> Selection<'a> {
     pub(super) fn into_candidates(mut self) -> Vec<Candidate> {
         let field = self.field;
         self.contenders.iter_mut().skip(field).for_each(|contender| contender.score = f64::INFINITY);
-        self.contenders.sort_by(|a, b| a.place().cmp(&b.place()).then(a.order(b)));
-        let able = self.contenders.iter().filter(|contender| contender.place().is_some());
+        self.contenders.sort_by(|a, b| a.place.cmp(&b.place).then(a.order(b)));
+        let able = self.contenders.iter().filter(|contender| contender.place.is_some());
         able.map(|contender| contender.candidate(contender.score.is_finite().then_some(contender.score))).collect()
     }
 
@@ -127,7 +127,7 @@ impl<'a> Selection<'a> {
             candidates.push(contender.candidate(Some(contender.score)));
         }
         // `None`, for those that can't have it, would come first.
-        let last = |contender: &Contender<'_>| (contender.place().is_none(), contender.place());
+        let last = |contender: &Contender<'_>| (contender.place.is_none(), contender.place);
         for contender in first(others, CANDIDATES_MAX - candidates.len(), |a, b| last(a).cmp(&last(b))) {
             candidates.push(contender.candidate(None));
         }
@@ -202,7 +202,9 @@ fn to_front<T>(all: &mut [T], is: impl Fn(&T) -> bool) -> usize {
     let mut front = 0;
     for place in 0..all.len() {
         if all.get(place).is_some_and(&is) {
-            all.swap(place, front);
+            if place != front {
+                all.swap(place, front);
+            }
             front += 1;
         }
     }

@@ -12,7 +12,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, watch},
-    time::Instant,
+    time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,7 @@ use super::{
     replay::Replay,
     scorer::Scorer,
     tls::Tls,
+    udp::{Loss, Losses},
 };
 use crate::{
     balance::{Balancer, Connected, EndpointStatus, InFlight, Outcome},
@@ -63,6 +64,8 @@ pub struct Counters {
     pub tokens_made_total: u64,
     /// Pieces of streams that said nothing of their tokens: about as many more were made.
     pub tokens_estimated_total: u64,
+    /// Datagrams that were dropped, whyever.
+    pub datagrams_dropped_total: u64,
 }
 
 impl Front {
@@ -90,6 +93,7 @@ impl Front {
             budget: Budget::default(),
             replay: Replay::default(),
             tokens: TokenTotals::default(),
+            losses: Losses::default(),
             ticked: AtomicU64::new(0),
             origin: Instant::now(),
             requests_total: AtomicU64::new(0),
@@ -145,7 +149,13 @@ impl Front {
             tokens_read_total: self.shared.tokens.read.load(Ordering::Relaxed),
             tokens_made_total: self.shared.tokens.made.load(Ordering::Relaxed),
             tokens_estimated_total: self.shared.tokens.estimated.load(Ordering::Relaxed),
+            datagrams_dropped_total: self.shared.losses.total(),
         }
+    }
+
+    /// For each reason, how many datagrams were dropped.
+    pub fn datagrams_dropped(&self) -> impl Iterator<Item = (Loss, u64)> {
+        self.shared.losses.counted()
     }
 
     /// The newest requests and connections that ended, at most `count`, oldest first.
@@ -210,6 +220,8 @@ pub(super) struct Shared {
     budget: Budget,
     pub(super) replay: Replay,
     tokens: TokenTotals,
+    /// Datagrams that were dropped.
+    pub(super) losses: Losses,
     /// When the balancer's time last passed, in milliseconds since `origin`.
     ticked: AtomicU64,
     pub(super) origin: Instant,
@@ -274,6 +286,24 @@ impl Shared {
     pub(super) async fn draining(&self) {
         // It can't fail: the sender is ours.
         let _ = self.drain.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// Returns once a drain's deadline has passed.
+    pub(super) async fn overdue(&self) {
+        let mut drain = self.drain.subscribe();
+        loop {
+            let until = *drain.borrow_and_update();
+            let passes = async {
+                match until {
+                    Some(until) => sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Ok(()) = drain.changed() => {}
+                () = passes => return,
+            }
+        }
     }
 
     /// Ends a charge. Idle tunnels to a worker that failed are not worth keeping.

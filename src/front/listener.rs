@@ -7,7 +7,7 @@ use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, UdpSocket},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::{JoinError, JoinSet},
-    time::{MissedTickBehavior, interval, sleep, sleep_until, timeout},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
 use super::{
@@ -241,16 +241,14 @@ async fn next(
 
 /// Waits for the clients that are left, up to the deadline, and cuts off the rest.
 async fn finish(shared: &Shared, clients: &mut JoinSet<()>) -> End {
-    let mut drain = shared.drain.subscribe();
+    let mut overdue = pin!(shared.overdue());
     loop {
-        let Some(until) = *drain.borrow_and_update() else { break };
         tokio::select! {
             ended = clients.join_next() => match ended {
                 Some(ended) => pass_on(ended),
                 None => return End::Drained,
             },
-            Ok(()) = drain.changed() => {}
-            () = sleep_until(until) => break,
+            () = overdue.as_mut() => break,
         }
     }
     // What ended in this very moment was not cut off.

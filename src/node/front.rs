@@ -10,9 +10,9 @@ use crate::{
     api,
     balance::{self, Balancer, Connected, EndpointStatus, Pin, Policy, State},
     direct,
-    front::{self, End},
+    front::{self, End, Misfit},
     gossip::Gossip,
-    ledger::NodeId,
+    ledger::{NodeId, View},
     net::{Net, Peers},
 };
 
@@ -80,8 +80,9 @@ impl Running {
         self.front.journal(count)
     }
 
-    pub(super) fn report(&self) -> api::Front {
+    pub(super) fn report(&self, view: &View) -> api::Front {
         let counters = self.front.counters();
+        let dropped = self.front.datagrams_dropped().filter(|(_, count)| *count > 0);
         api::Front {
             service: self.service().to_owned(),
             listen: self.local_addr().to_string(),
@@ -91,6 +92,7 @@ impl Running {
             },
             policy_fault: self.front.scorer_trouble(),
             mode: self.front.config().mode.to_string(),
+            mode_fault: misfit(&self.front, view).map(|misfit| misfit.to_string()),
             requests_total: counters.requests_total,
             in_flight: counters.in_flight as u64,
             queued: self.front.balancer().queued() as u64,
@@ -98,6 +100,7 @@ impl Running {
             tokens_read_total: counters.tokens_read_total,
             tokens_made_total: counters.tokens_made_total,
             tokens_estimated_total: counters.tokens_estimated_total,
+            datagrams_dropped: dropped.map(|(why, count)| (why.as_str().to_owned(), count)).collect(),
         }
     }
 
@@ -125,11 +128,15 @@ async fn follow(
     stop: CancellationToken,
 ) -> &'static str {
     let (mut views, mut peers) = (gossip.views(), net.peers());
-    let mut told = Vec::new();
+    let (mut told, mut misfits) = (Vec::new(), None);
     loop {
         let view = views.borrow_and_update().clone();
         let now = peers.borrow_and_update().clone();
         front.reconcile(&view, &connected(net.node(), &now));
+        let before = std::mem::replace(&mut misfits, misfit(&front, &view));
+        if let Some(why) = misfits.filter(|misfit| Some(*misfit) != before) {
+            tracing::warn!(service = front.service(), on = %front.address(), %why, "nobody can be served");
+        }
         for worker in tell(&front, &now, &mut told) {
             if worker != net.node() {
                 direct.warm(worker);
@@ -148,6 +155,12 @@ async fn follow(
         }
     }
     "table"
+}
+
+/// Why none of those that offer its service takes what the front carries, if that is so.
+fn misfit(front: &front::Front, view: &View) -> Option<Misfit> {
+    let protocols = view.workers(front.service()).map(|(_, _, service)| service.protocol);
+    Misfit::between(front.config().mode, protocols)
 }
 
 /// Nodes that answer, this one included: its own number never changes.

@@ -36,7 +36,7 @@ impl Source for Shared {
             ready: !self.draining.load(Ordering::Acquire),
             peers: connected(self, &view, &peers),
             services: services(self, &view, &peers),
-            fronts: self.fronts.iter().map(Running::report).collect(),
+            fronts: self.fronts.iter().map(|front| front.report(&view)).collect(),
             exports: self.worker.status().into_iter().map(export_of).collect(),
         }
     }
@@ -310,5 +310,6 @@ fn export_of(export: crate::worker::ExportStatus) -> api::Export {
         in_flight: export.in_flight.into(),
         tunnels_total: export.total,
         refused_total: export.refused,
+        datagrams_dropped: export.dropped,
     }
 }

@@ -56,6 +56,11 @@ impl<P: Packets> Datagrams<P> {
         Self { packets, ahead: Bytes::new(), next: BytesMut::new(), last_words: None, broken: None, reader: None }
     }
 
+    /// Where they come from and go to.
+    pub fn packets_mut(&mut self) -> &mut P {
+        &mut self.packets
+    }
+
     /// Bytes that `next` wants in all, as far as it is known.
     fn wanted(&self) -> io::Result<usize> {
         match self.next.first_chunk::<LENGTH>() {

@@ -4,6 +4,7 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr},
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -14,7 +15,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{Target, target::Place, udp};
+use super::{Target, offering::Counters, target::Place, udp};
 use crate::{
     ledger::Protocol,
     proxy_protocol::{Header, Version},
@@ -90,6 +91,13 @@ impl Backend {
         self.write_all(&header.encode(version)).await
     }
 
+    /// Has the datagrams counted that are lost on the way to it or from it.
+    pub(super) fn count_in(&mut self, counters: &Arc<Counters>) {
+        if let Self::Udp(datagrams) = self {
+            datagrams.packets_mut().count_in(Arc::clone(counters));
+        }
+    }
+
     /// Closes it so that the backend does not take what it got for whole.
     pub(super) fn reset(self) {
         match self {
@@ -117,10 +125,9 @@ async fn connect_any(host: &str, port: u16, deadline: Instant) -> io::Result<Tcp
     Err(failure)
 }
 
-/// The first address: whether somebody listens there does not show before something is sent.
+/// The first address that there is a way to: whether somebody listens there does not show before something is sent.
 async fn connect_udp(host: &str, port: u16) -> io::Result<udp::Socket> {
-    let nobody = || io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
-    udp::Socket::connect(tokio::net::lookup_host((host, port)).await?.next().ok_or_else(nobody)?).await
+    udp::Socket::connect(tokio::net::lookup_host((host, port)).await?.take(MAX_ADDRESSES))
 }
 
 async fn connect_one(address: SocketAddr) -> io::Result<TcpStream> {

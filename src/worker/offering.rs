@@ -52,6 +52,18 @@ pub(super) struct Counters {
     in_flight: AtomicU32,
     total: AtomicU64,
     refused: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Counters {
+    /// A datagram was lost here.
+    pub(super) fn count_dropped(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
 }
 
 /// Leave to connect to the backend, up to the cap: dropping it gives it back.
@@ -85,6 +97,8 @@ pub struct ExportStatus {
     pub total: u64,
     /// Tunnels refused since then, for whatever reason.
     pub refused: u64,
+    /// Datagrams dropped since then: longer than the backend's path or the tunnel takes, or refused there.
+    pub dropped: u64,
 }
 
 impl Offering {
@@ -215,6 +229,7 @@ impl Offering {
             slots: self.tally.facts().slots,
             total: self.counters.total.load(Ordering::Relaxed),
             refused: self.counters.refused.load(Ordering::Relaxed),
+            dropped: self.counters.dropped(),
         }
     }
 

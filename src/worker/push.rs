@@ -1,11 +1,11 @@
 //! Reports to fronts that asked for them.
 //!
 //! Verdicts and ends of requests tell a front of the requests of its own. What other fronts do it would not hear of, nor that
-//! a slot is free that was not: so it keeps a tunnel of class [`Load`](crate::tunnel::Class::Load) to each worker, and is
+//! there is no slot free or one that was not: so it keeps a tunnel of class [`Load`](crate::tunnel::Class::Load) to each worker, and is
 //! told
 //!
-//! * at once, but no more often than each [`GAP`]: when a slot is free again, the number of slots is another one, or the
-//!   worker drains;
+//! * at once, but no more often than each [`GAP`]: when the last free slot is taken, a slot is free again, the number of slots
+//!   is another one, or the worker drains;
 //! * each [`BUSY`] or so, while anything is under way or was since the last report;
 //! * each [`IDLE`] else, so that a front can tell a worker that rests from one that is gone.
 

@@ -237,7 +237,10 @@ impl Offering {
     async fn connect(&self, client: Option<SocketAddr>) -> Result<(Permit, Backend), Refusal> {
         let permit = self.permit().ok_or(Refusal::Full)?;
         match Backend::connect_for(&self.export.target, CONNECT_LIMIT, client).await {
-            Ok(backend) => Ok((permit, backend)),
+            Ok(mut backend) => {
+                backend.count_in(&self.counters);
+                Ok((permit, backend))
+            }
             Err(error) => {
                 tracing::debug!(service = %self.export.service, why = %error, "backend not reached");
                 self.doubt();

@@ -40,7 +40,7 @@ const CHARGE_EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Tally {
     /// Tiny critical sections: once per beginning, end and report. Never held across a wait.
     state: Mutex<State>,
-    /// Grows with whatever fronts should hear soon: a slot that is free again, another number of slots, a drain.
+    /// Grows with whatever fronts should hear soon: no slot is free, or one is again, another number of slots, a drain.
     urgent: watch::Sender<u64>,
     /// Something began while nothing was under way.
     woken: Notify,
@@ -239,14 +239,19 @@ impl Account {
     fn take(&mut self, is_new: bool) {
         self.busy += 1;
         let mut state = self.tally.state();
+        let was_full = state.is_full();
         state.busy = state.busy.saturating_add(1);
         state.total += u64::from(is_new);
         if let Some(share) = state.share(self.from) {
             share.busy += 1;
             share.received += u64::from(is_new);
         }
-        let is_first = state.busy == 1;
+        let (is_first, is_full_now) = (state.busy == 1, !was_full && state.is_full());
         drop(state);
+        if is_full_now {
+            // Other fronts would take the last slot for free until they are told.
+            self.tally.hurry();
+        }
         if is_first {
             self.tally.woken.notify_waiters();
         }

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod datagrams;
 mod gossip;
 mod peers;
 mod record;
@@ -46,8 +47,9 @@ macro_rules! target {
 }
 
 /// All there are.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     target!("credential", rules::credential),
+    target!("datagrams", datagrams::check),
     target!("decree", rules::decree),
     target!("gossip", gossip::check),
     target!("header", tunnel::header),

@@ -62,6 +62,7 @@ macro_rules! try_out {
 
 try_out! {
     credential "credential"
+    datagrams "datagrams"
     decree "decree"
     gossip "gossip"
     header "header"

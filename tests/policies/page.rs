@@ -96,7 +96,7 @@ fn page(cells: &[Cell], scores: &[Vec<Score>], jobs: usize, seeds: u64) -> Strin
 #[ignore = "takes minutes: make policies"]
 fn the_table() {
     let say = |name: &str, usual: usize| env::var(name).ok().map_or(usual, |value| value.parse().expect("a number"));
-    let (jobs, seeds) = (say("JOBS", 2000), say("SEEDS", 3) as u64);
+    let (jobs, seeds) = (say("JOBS", 2000), say("SEEDS", 15) as u64);
     let wanted = env::var("FLEET").ok();
     let is_wanted = |name: &str| wanted.as_deref().is_none_or(|part| name.contains(part));
     let mut cells = Vec::new();

@@ -30,7 +30,7 @@ pub(crate) struct Worker {
     received: Vec<u64>,
     reports: u64,
     rate: f64,
-    /// When it last told everybody that a slot is free again, and whether it is about to.
+    /// When it last told everybody that a slot is free again or none any more, and whether it is about to.
     pub(crate) hurried: f64,
     pub(crate) hurries: bool,
 }

@@ -18,7 +18,7 @@ const WAY: f64 = 0.002;
 /// Seconds between two pushes of a worker's report, give or take a fifth.
 const PUSH: f64 = 1.0;
 
-/// Seconds between two tellings that a slot is free again at least.
+/// Seconds between two tellings at least that a slot is free again, or none any more.
 const EDGE: f64 = 0.1;
 
 /// A worker stumbles for so many seconds, the next one begins so long after it began.
@@ -80,8 +80,8 @@ enum Event {
     Pushes {
         worker: usize,
     },
-    /// A slot is free again where none was.
-    Frees {
+    /// A slot is free again where none was, or none is where one was.
+    Turns {
         worker: usize,
     },
     Stumbles {
@@ -184,12 +184,14 @@ impl World<'_> {
                 self.serve(job.front);
             }
             Event::Reaches { job, worker } => {
+                let was_full = self.workers[worker].is_full();
                 self.workers[worker].take(now, job, self.jobs);
                 let front = self.jobs[job].front;
                 if self.rule.is_told() {
                     let load = self.report(worker, front);
                     self.plan(now + WAY, Event::Tells { front, worker, load });
                 }
+                self.hurry(worker, was_full);
                 self.watch(worker);
             }
             Event::Works { worker, plan } if self.workers[worker].plan == plan => {
@@ -203,11 +205,7 @@ impl World<'_> {
                         }
                     }
                 }
-                let is_free = was_full && !self.workers[worker].is_full();
-                if is_free && self.rule.is_told() && !self.workers[worker].hurries {
-                    self.workers[worker].hurries = true;
-                    self.plan(self.workers[worker].hurried + EDGE, Event::Frees { worker });
-                }
+                self.hurry(worker, was_full);
                 self.watch(worker);
             }
             Event::Works { .. } => {}
@@ -227,7 +225,7 @@ impl World<'_> {
                 front.last(clock, job, worker);
                 self.serve(self.jobs[job].front);
             }
-            Event::Frees { worker } => {
+            Event::Turns { worker } => {
                 self.workers[worker].hurries = false;
                 self.workers[worker].hurried = now;
                 self.tell_all(worker);
@@ -241,6 +239,16 @@ impl World<'_> {
                 self.workers[worker].stumble(now, factor);
                 self.watch(worker);
             }
+        }
+    }
+
+    /// Everybody is told soon of a worker that has become full, or is so no more.
+    fn hurry(&mut self, worker: usize, was_full: bool) {
+        let here = &mut self.workers[worker];
+        if was_full != here.is_full() && self.rule.is_told() && !here.hurries {
+            here.hurries = true;
+            let at = here.hurried + EDGE;
+            self.plan(at, Event::Turns { worker });
         }
     }
 

@@ -37,6 +37,8 @@
 //! * **Requests per second**, 16 clients at once that send the next request when the last answer (128 bytes) is complete:
 //!   on one connection each, and with a connection per request that the client closes. *tcp mode*: carried as bytes (p2p-fed: `--mode tcp`).
 //!   *http mode*: by who understands HTTP (p2p-fed: `--mode http`; haproxy: `mode http`, connections reused).
+//! * **Inferences per second**: the same with a POST of 2 KiB to `/v1/chat/completions`, which p2p-fed looks into.
+//! * **HTTP/2**: the same GETs by clients that begin with HTTP/2, in http mode, to a backend that speaks HTTP/1.
 //! * **Get**: requests of one client on one connection, in http mode.
 //!
 //! Once for each path:
@@ -52,7 +54,7 @@
 //! Every path is warmed up before the first round. **Any error of p2p-fed fails the run**: a fast path that loses requests
 //! is none. Errors of others are told. The *bars* say what p2p-fed is meant to reach; they fail nothing.
 //!
-//! `scale` and `fleet` are other runs, of p2p-fed alone ([`scale`], [`fleet`]).
+//! `scale`, `fleet` and `contest` are other runs, of p2p-fed alone ([`scale`], [`fleet`], [`contest`]).
 //!
 //! Not measured: links that lose or delay.
 
@@ -60,6 +62,7 @@ mod backend;
 mod check;
 mod comparison;
 mod connects;
+mod contest;
 mod crowd;
 mod exchange;
 mod figure;
@@ -70,6 +73,7 @@ mod herd;
 mod lab;
 mod latency;
 mod measurement;
+mod model_server;
 mod nofile;
 mod path;
 mod recovery;
@@ -86,6 +90,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use comparison::Comparison;
+use contest::Contest;
 use fleet::Fleet;
 use lab::Transport;
 use scale::Scale;
@@ -117,6 +122,8 @@ struct Common {
 enum Role {
     /// Many idle tunnels, and many new connections for a long time
     Scale(Scale),
+    /// The policies, on the same work with real processes
+    Contest(Contest),
     /// What the ledger costs many nodes, and how fast news is everywhere
     Fleet(Fleet),
     #[command(hide = true)]
@@ -143,6 +150,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             Some(Role::Backend { tcp_ports }) => backend::run(tcp_ports).await.map(|()| true),
             Some(Role::Relay { to }) => relay::run(&to).await.map(|()| true),
             Some(Role::Scale(scale)) => Box::pin(scale.run(&common)).await,
+            Some(Role::Contest(contest)) => Box::pin(contest.run(&common)).await,
             Some(Role::Fleet(fleet)) => Box::pin(fleet.run(&common)).await,
             None => Box::pin(comparison.run(&common)).await,
         }

@@ -2,7 +2,15 @@
 
 use std::time::Duration;
 
-use super::{connects, figure::Figure, lab::Chain, latency, requests, taken::Taken, throughput};
+use super::{
+    connects,
+    figure::Figure,
+    lab::Chain,
+    latency,
+    requests::{self, Question},
+    taken::Taken,
+    throughput,
+};
 
 /// One run of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +23,10 @@ pub(super) enum Measurement {
     Connects,
     /// HTTP requests of many clients.
     Requests(Mode, Persistence),
+    /// Inferences of many clients, where HTTP is understood.
+    Chats,
+    /// HTTP/2 requests of many clients, where it is understood.
+    Http2,
     /// Small exchanges of one client over HTTP, where HTTP is understood.
     HttpLatency,
 }
@@ -54,7 +66,7 @@ const CLIENTS: usize = 32;
 
 impl Measurement {
     /// In the order in which they are taken and shown.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Throughput(Direction::Down, 1),
         Self::Throughput(Direction::Up, 1),
         Self::Throughput(Direction::Down, STREAMS),
@@ -66,6 +78,8 @@ impl Measurement {
         Self::Requests(Mode::Tcp, Persistence::Closed),
         Self::Requests(Mode::Http, Persistence::KeptAlive),
         Self::Requests(Mode::Http, Persistence::Closed),
+        Self::Chats,
+        Self::Http2,
         Self::HttpLatency,
     ];
 
@@ -81,8 +95,14 @@ impl Measurement {
                     Mode::Tcp => entry.http,
                     Mode::Http => entry.http_mode?,
                 };
-                requests::measure(backend, persistence == Persistence::KeptAlive, period).await
+                let question = match persistence {
+                    Persistence::KeptAlive => Question::Get,
+                    Persistence::Closed => Question::GetOnce,
+                };
+                requests::measure(backend, question, period).await
             }
+            Self::Chats => requests::measure(entry.http_mode?, Question::Chat, period).await,
+            Self::Http2 => requests::measure_http2(entry.http2?, period).await,
             Self::HttpLatency => latency::http(entry.http_mode?, period).await,
         })
     }
@@ -101,6 +121,8 @@ impl Measurement {
             Self::Requests(Mode::Tcp, Persistence::Closed) => &CLOSED_TCP,
             Self::Requests(Mode::Http, Persistence::KeptAlive) => &KEPT_ALIVE_HTTP,
             Self::Requests(Mode::Http, Persistence::Closed) => &CLOSED_HTTP,
+            Self::Chats => &CHATS,
+            Self::Http2 => &HTTP_2,
             Self::HttpLatency => &GET,
         }
     }
@@ -133,12 +155,35 @@ const CONNECTS: [Figure; 3] = [
     Figure::lower("connects_p50_ms", "  p50, ms", "ms"),
     Figure::lower("connects_p99_ms", "  p99, ms", "ms"),
 ];
-const KEPT_ALIVE_TCP: [Figure; 1] =
-    [Figure::higher("requests_kept_alive_tcp_mode_s", "requests/s, kept alive, tcp mode", "1/s")];
-const CLOSED_TCP: [Figure; 1] = [Figure::higher("requests_closed_tcp_mode_s", "requests/s, closed, tcp mode", "1/s")];
-const KEPT_ALIVE_HTTP: [Figure; 1] =
-    [Figure::higher("requests_kept_alive_http_mode_s", "requests/s, kept alive, http mode", "1/s")];
-const CLOSED_HTTP: [Figure; 1] =
-    [Figure::higher("requests_closed_http_mode_s", "requests/s, closed, http mode", "1/s")];
+const KEPT_ALIVE_TCP: [Figure; 3] = [
+    Figure::higher("requests_kept_alive_tcp_mode_s", "requests/s, kept alive, tcp mode", "1/s"),
+    Figure::lower("requests_kept_alive_tcp_mode_p50_ms", "  p50, ms", "ms"),
+    Figure::lower("requests_kept_alive_tcp_mode_p99_ms", "  p99, ms", "ms"),
+];
+const CLOSED_TCP: [Figure; 3] = [
+    Figure::higher("requests_closed_tcp_mode_s", "requests/s, closed, tcp mode", "1/s"),
+    Figure::lower("requests_closed_tcp_mode_p50_ms", "  p50, ms", "ms"),
+    Figure::lower("requests_closed_tcp_mode_p99_ms", "  p99, ms", "ms"),
+];
+const KEPT_ALIVE_HTTP: [Figure; 3] = [
+    Figure::higher("requests_kept_alive_http_mode_s", "requests/s, kept alive, http mode", "1/s"),
+    Figure::lower("requests_kept_alive_http_mode_p50_ms", "  p50, ms", "ms"),
+    Figure::lower("requests_kept_alive_http_mode_p99_ms", "  p99, ms", "ms"),
+];
+const CLOSED_HTTP: [Figure; 3] = [
+    Figure::higher("requests_closed_http_mode_s", "requests/s, closed, http mode", "1/s"),
+    Figure::lower("requests_closed_http_mode_p50_ms", "  p50, ms", "ms"),
+    Figure::lower("requests_closed_http_mode_p99_ms", "  p99, ms", "ms"),
+];
+const CHATS: [Figure; 3] = [
+    Figure::higher("chats_s", "inferences/s, kept alive, http mode", "1/s"),
+    Figure::lower("chats_p50_ms", "  p50, ms", "ms"),
+    Figure::lower("chats_p99_ms", "  p99, ms", "ms"),
+];
+const HTTP_2: [Figure; 3] = [
+    Figure::higher("http2_requests_s", "requests/s, HTTP/2, http mode", "1/s"),
+    Figure::lower("http2_requests_p50_ms", "  p50, ms", "ms"),
+    Figure::lower("http2_requests_p99_ms", "  p99, ms", "ms"),
+];
 const GET: [Figure; 2] =
     [Figure::added("http_p50_us", "get, http mode, p50, µs"), Figure::added("http_p99_us", "get, http mode, p99, µs")];

@@ -43,7 +43,7 @@ const TOKENS: u64 = 16;
 /// Which server it is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "the contest needs one kind, the end-to-end tests each")]
-pub enum Kind {
+pub(crate) enum Kind {
     /// `/v1`, `/props`, `/slots`, `/metrics`.
     LlamaCpp,
     /// `/v1`, `/metrics`.
@@ -54,20 +54,20 @@ pub enum Kind {
 
 /// How it is set up.
 #[derive(Clone, Debug)]
-pub struct Setup {
-    pub kind: Kind,
+pub(crate) struct Setup {
+    pub(crate) kind: Kind,
     /// What it has; the first is loaded.
-    pub models: Vec<String>,
+    pub(crate) models: Vec<String>,
     /// Requests that it works on at once.
-    pub slots: usize,
+    pub(crate) slots: usize,
     /// Until the first token.
-    pub first_token: Duration,
+    pub(crate) first_token: Duration,
     /// From one token to the next.
-    pub per_token: Duration,
+    pub(crate) per_token: Duration,
 }
 
-pub struct ModelServer {
-    pub address: SocketAddr,
+pub(crate) struct ModelServer {
+    pub(crate) address: SocketAddr,
     desk: Arc<Desk>,
     task: JoinHandle<()>,
 }
@@ -81,21 +81,21 @@ struct Desk {
 
 /// What happened so far.
 #[derive(Clone, Debug, Default)]
-pub struct Book {
+pub(crate) struct Book {
     /// How often each job was begun.
-    pub begun: BTreeMap<String, u32>,
-    pub served: u64,
+    pub(crate) begun: BTreeMap<String, u32>,
+    pub(crate) served: u64,
     /// The client went before the end.
-    pub cut_off: u64,
-    pub tokens: u64,
+    pub(crate) cut_off: u64,
+    pub(crate) tokens: u64,
     /// Those that wait for a slot now.
-    pub waiting: u64,
+    pub(crate) waiting: u64,
 }
 
 impl ModelServer {
     /// # Errors
     /// When there is no port.
-    pub async fn start(setup: Setup) -> std::io::Result<Self> {
+    pub(crate) async fn start(setup: Setup) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let slots = Arc::new(Semaphore::new(setup.slots));
@@ -104,7 +104,7 @@ impl ModelServer {
         Ok(Self { address, desk, task })
     }
 
-    pub fn book(&self) -> Book {
+    pub(crate) fn book(&self) -> Book {
         self.desk.note(|book| book.clone())
     }
 }

@@ -49,6 +49,7 @@ mod ten;
 mod three;
 mod tls;
 mod torture;
+mod udp;
 mod watching;
 
 use std::{future::Future, time::Duration};

@@ -12,7 +12,7 @@ use hyper::{
 use super::{Body, forward::Forward};
 use crate::front::{
     handle::Shared,
-    inference::{Call, Does, LOOK, Listing, Scanner},
+    inference::{Call, Does, Form, LOOK, Listing, Scanner},
 };
 
 /// What looking into a request came to.
@@ -32,11 +32,20 @@ impl Forward {
         let listing = || shared.balancer.models(shared.now()).into_iter().collect::<Listing>();
         match does {
             Does::Infer if is_plain(&self.headers) => {
-                let mut scanner = Scanner::default();
-                self.source.look(LOOK, |frame| scanner.feed(frame)).await;
-                let model = scanner.model().map(|model| listing().name_of(&model).map_or(model, Arc::from));
+                let found = match Form::of(&self.headers) {
+                    Some(mut form) => {
+                        self.source.look(LOOK, |frame| form.feed(frame)).await;
+                        form.model()
+                    }
+                    None => {
+                        let mut scanner = Scanner::default();
+                        self.source.look(LOOK, |frame| scanner.feed(frame)).await;
+                        self.ask.prefixes = scanner.prefixes();
+                        scanner.model()
+                    }
+                };
+                let model = found.map(|model| listing().name_of(&model).map_or(model, Arc::from));
                 self.ask.model.clone_from(&model);
-                self.ask.prefixes = scanner.prefixes();
                 Inspected::Sent(model)
             }
             Does::Infer => Inspected::Sent(None),

@@ -244,3 +244,53 @@ async fn what_would_be_two_requests_of_http_1_is_none() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_pseudo_field_among_trailers_is_never_passed_on() {
+    let cases: [(&str, &[Field<'_>], Option<&str>); 4] = [
+        // The library takes it off before anybody can object (decision 0023).
+        ("before the others", &[(b":path", b"/poison"), (b"x-sum", b"1")], Some("x-sum")),
+        ("alone", &[(b":status", b"200")], Some("")),
+        ("behind another", &[(b"x-sum", b"1"), (b":path", b"/poison")], None),
+        ("an unknown one", &[(b":x", b"poison")], None),
+    ];
+    for (case, trailers, expected) in cases {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let tell = Arc::clone(&seen);
+        let backend = http_backend(move |request: Request<Incoming>| {
+            let tell = Arc::clone(&tell);
+            async move {
+                let target = request.uri().to_string();
+                if let Ok(body) = request.into_body().collect().await {
+                    let names = body.trailers().into_iter().flat_map(|trailers| trailers.keys());
+                    let names: Vec<_> = names.map(|name| name.as_str().to_owned()).collect();
+                    tell.lock().unwrap().push((target, names.join(",")));
+                }
+                text("ok")
+            }
+        });
+        let lab = Lab::new([backend.await]);
+        let mut client = lab.connect().await;
+        let head: [Field<'_>; 5] = [
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":authority", b"a"),
+            (b":path", b"/"),
+            (b"trailer", b"x-sum"),
+        ];
+        let sent = [
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            frame(4, 0, 0, b""),
+            frame(HEADERS, END_HEADERS, 1, &fields(&head)),
+            frame(DATA, 0, 1, b"body"),
+            frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields(trailers)),
+        ];
+        client.write_all(&sent.concat()).await.unwrap();
+        let end = end_of(&mut client, 1).await;
+        let seen = seen.lock().unwrap().clone();
+        match expected {
+            Some(names) => assert_eq!((end, seen), (DATA, vec![("/".to_owned(), names.to_owned())]), "{case}"),
+            None => assert!(matches!(end, RESET | GONE) && seen.is_empty(), "{case}: {end} {seen:?}"),
+        }
+    }
+}

@@ -16,4 +16,5 @@ mod retries;
 mod smuggling;
 mod tcp;
 mod tls;
+mod udp;
 mod upgrade;

@@ -57,6 +57,48 @@ async fn a_request_goes_where_its_model_is() {
     assert_eq!(entry.model.as_deref(), Some("shared"));
 }
 
+/// As OpenAI's Python client sends a recording: the fields, then the file.
+#[tokio::test]
+async fn a_recording_goes_where_the_model_is_that_its_form_names() {
+    let lab = Lab::new([named("a").await, named("b").await]);
+    lab.announce(1, &[("llama3", true)], 0);
+    lab.announce(2, &[("whisper-1", true)], 0);
+    let form = "--3c1b\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n\
+        --3c1b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\nRIFF\r\n\
+        --3c1b--\r\n";
+    let request = format!(
+        "POST /v1/audio/transcriptions HTTP/1.1\r\nhost: a\r\ncontent-type: multipart/form-data; boundary=3c1b\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{form}",
+        form.len()
+    );
+    for _ in 0..6 {
+        assert_eq!(body(&lab.raw(&request).await), "b");
+    }
+}
+
+#[tokio::test]
+async fn a_recording_goes_where_its_model_is() {
+    let lab = Lab::new([measures("a").await, measures("b").await]);
+    lab.announce(1, &[("llama3", true)], 0);
+    lab.announce(2, &[("whisper-1", true)], 0);
+    // As Python's client sends it, and with the file before the field.
+    let model = "Content-Disposition: form-data; name=\"model\"\r\n\r\nwhisper-1\r\n";
+    let file = "Content-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\n";
+    let file = format!("{file}{}\r\n", "\0\r\n--".repeat(4000));
+    for parts in [[model, file.as_str()], [file.as_str(), model]] {
+        let form = format!("--0a1b\r\n{}--0a1b\r\n{}--0a1b--\r\n", parts[0], parts[1]);
+        let head = format!(
+            "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {}\r\n\
+             Content-Type: multipart/form-data; boundary=0a1b\r\n\r\n",
+            form.len()
+        );
+        for _ in 0..4 {
+            let answer = lab.raw(format!("{head}{form}")).await;
+            assert_eq!(body(&answer), format!("b {}", form.len()), "the whole form, to the one that has it");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_model_that_nobody_has_is_refused_in_the_words_of_the_api() {
     let lab = Lab::new([named("a").await]);

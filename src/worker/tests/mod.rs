@@ -1,6 +1,7 @@
 //! A worker between real sockets and in-memory carriers.
 
 mod reports;
+mod udp;
 
 use std::{
     io,

@@ -153,6 +153,18 @@ async fn what_began_and_ended_between_two_reports_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_the_last_slot_is_taken_is_told_at_once() {
+    let place = Place::with(|export| Export { slots: 2, ..export });
+    let mut subscriber = subscribe(&place.worker, OTHER).await.unwrap();
+    let _first = place.connect(FRONT).await;
+    subscriber.settle().await;
+    let start = Instant::now();
+    let _second = place.connect(FRONT).await;
+    let (at, load) = subscriber.next().await;
+    assert!(at - start <= Duration::from_millis(100) && load.in_flight == 2, "{:?}", at - start);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slot_that_is_free_again_is_told_at_once_and_at_most_ten_times_a_second() {
     let place = Place::with(|export| Export { slots: 1, ..export });
     let mut subscriber = subscribe(&place.worker, OTHER).await.unwrap();

@@ -27,6 +27,8 @@ pub(crate) struct Entry {
     pub(crate) http: SocketAddr,
     /// To its HTTP port, by somebody who understands HTTP; few do.
     pub(crate) http_mode: Option<SocketAddr>,
+    /// The same for clients that begin with HTTP/2.
+    pub(crate) http2: Option<SocketAddr>,
 }
 
 /// A path's processes. Dropped, they are killed.

@@ -1,7 +1,7 @@
 //! Two haproxy with TLS 1.3 between them: the balancer and TLS terminator that most would take.
 //!
-//! Three listeners each: TCP for the TCP backend, TCP for the HTTP backend, and HTTP for the HTTP backend, where
-//! connections between the two and to the backend are reused.
+//! Four listeners each: TCP for the TCP backend, TCP for the HTTP backend, and twice HTTP for the HTTP backend, for clients with
+//! HTTP/1 and with HTTP/2, where connections between the two and to the backend are reused.
 
 use std::path::Path;
 
@@ -25,20 +25,22 @@ const CONNECTIONS: usize = 4000;
 pub(super) async fn start(site: &Site<'_>) -> anyhow::Result<Chain> {
     let bin = program::find("haproxy", site.tools)?;
     let certificate = Certificate::make(site.folder, site.tools).await?;
-    let near = ports::free::<3>()?;
-    let far = ports::free::<3>()?;
-    let backends = [site.backend.tcp, site.backend.http, site.backend.http];
+    let near = ports::free::<4>()?;
+    let far = ports::free::<4>()?;
+    let backends = [site.backend.tcp, site.backend.http, site.backend.http, site.backend.http];
 
     let tls = format!("ssl crt {} ssl-min-ver TLSv1.3", certificate.with_key.display());
     let far_config =
-        config(std::array::from_fn(|i| Leg { bind: format!("{} {tls}", far[i]), server: backends[i].to_string() }));
+        config(std::array::from_fn(|i| Leg { bind: format!("{} {tls}", far[i]), server: backends[i].to_string() }), "");
     let tls = format!("ssl verify required ca-file {} ssl-min-ver TLSv1.3", certificate.certificate.display());
-    let near_config =
-        config(std::array::from_fn(|i| Leg { bind: near[i].to_string(), server: format!("{} {tls}", far[i]) }));
+    let near_config = config(
+        std::array::from_fn(|i| Leg { bind: near[i].to_string(), server: format!("{} {tls}", far[i]) }),
+        "proto h2",
+    );
 
     let far = run(&bin, "haproxy-far", &far_config, site.folder)?;
     let near_process = run(&bin, "haproxy-near", &near_config, site.folder)?;
-    let entry = Entry { tcp: near[0], http: near[1], http_mode: Some(near[2]) };
+    let entry = Entry { tcp: near[0], http: near[1], http_mode: Some(near[2]), http2: Some(near[3]) };
     Chain::new(entry, vec![near_process], vec![far]).ready().await
 }
 
@@ -48,8 +50,8 @@ struct Leg {
     server: String,
 }
 
-/// The third leg is the one that understands HTTP.
-fn config([tcp, http, http_mode]: [Leg; 3]) -> String {
+/// The third and the fourth leg understand HTTP; the clients of the fourth speak `clients`.
+fn config([tcp, http, http_mode, http2]: [Leg; 4], clients: &str) -> String {
     format!(
         "global
     nbthread {THREADS}
@@ -71,8 +73,14 @@ listen http_mode
     http-reuse always
     bind {}
     server next {}
+listen http2
+    mode http
+    option http-keep-alive
+    http-reuse always
+    bind {} {clients}
+    server next {}
 ",
-        tcp.bind, tcp.server, http.bind, http.server, http_mode.bind, http_mode.server
+        tcp.bind, tcp.server, http.bind, http.server, http_mode.bind, http_mode.server, http2.bind, http2.server
     )
 }
 

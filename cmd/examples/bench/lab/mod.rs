@@ -76,7 +76,9 @@ impl Lab {
             std::fs::create_dir(&folder)?;
             let site = Site { backend: backend_at, folder: &folder, tools: programs.tools };
             let started = match path {
-                Path::Direct => Ok(Chain::new(Entry { tcp, http, http_mode: Some(http) }, Vec::new(), Vec::new())),
+                Path::Direct => {
+                    Ok(Chain::new(Entry { tcp, http, http_mode: Some(http), http2: None }, Vec::new(), Vec::new()))
+                }
                 Path::Relay => relay::start(&site).await,
                 Path::Haproxy => twice(async || haproxy::start(&site).await).await,
                 Path::Stunnel => twice(async || stunnel::start(&site).await).await,

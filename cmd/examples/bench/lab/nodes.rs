@@ -96,7 +96,20 @@ impl Nodes {
         peer: &str,
         services: &[String],
     ) -> anyhow::Result<(Process, Vec<SocketAddr>)> {
+        self.front_with(name, mode, peer, services, &[]).await
+    }
+
+    /// The same with more arguments.
+    pub(crate) async fn front_with(
+        &self,
+        name: &'static str,
+        mode: &str,
+        peer: &str,
+        services: &[String],
+        more: &[String],
+    ) -> anyhow::Result<(Process, Vec<SocketAddr>)> {
         let mut command = self.serve(name, mode, peer, services);
+        command.args(more);
         command.arg("--wait").arg(START.as_secs().to_string());
         let (process, ready) = Process::announced::<Ready>(name, &mut command, &self.folder).await?;
         ensure!(ready.fronts.len() == services.len(), "serve has not as many fronts as services");

@@ -35,7 +35,8 @@ impl P2pFed {
         let (tcp_mode, listeners) = nodes.front(FRONT, "tcp", &peer, &[tcp, http.clone()]).await?;
         let (http_mode, http_listeners) = nodes.front("front-http", "http", &peer, &[http]).await?;
         let [tcp, http] = listeners.try_into().ok().context("two services, two listeners")?;
-        let entry = Entry { tcp, http, http_mode: http_listeners.first().copied() };
+        let understands = http_listeners.first().copied();
+        let entry = Entry { tcp, http, http_mode: understands, http2: understands };
         let chain = Chain::new(entry, vec![tcp_mode, http_mode], vec![worker]).ready().await?;
         Ok((Self { nodes, exports, peer }, chain))
     }

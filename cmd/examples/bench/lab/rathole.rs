@@ -28,7 +28,7 @@ pub(super) async fn start(site: &Site<'_>) -> anyhow::Result<Chain> {
         + &service("client", "http", "local_addr", site.backend.http);
     let near = run(&bin, "server", "rathole-near", &server, site.folder)?;
     let far = run(&bin, "client", "rathole-far", &client, site.folder)?;
-    Chain::new(Entry { tcp, http, http_mode: None }, vec![near], vec![far]).ready().await
+    Chain::new(Entry { tcp, http, http_mode: None, http2: None }, vec![near], vec![far]).ready().await
 }
 
 fn service(side: &str, name: &str, key: &str, address: SocketAddr) -> String {

@@ -9,7 +9,7 @@ use super::{
 pub(super) async fn start(site: &Site<'_>) -> anyhow::Result<Chain> {
     let (far, hop) = hop("relay-far", &site.backend, site).await?;
     let (near, Backend { tcp, http }) = self::hop("relay-near", &hop, site).await?;
-    Chain::new(Entry { tcp, http, http_mode: None }, vec![near], vec![far]).ready().await
+    Chain::new(Entry { tcp, http, http_mode: None, http2: None }, vec![near], vec![far]).ready().await
 }
 
 async fn hop(name: &'static str, to: &Backend, site: &Site<'_>) -> anyhow::Result<(Process, Backend)> {

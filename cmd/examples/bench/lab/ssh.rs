@@ -60,7 +60,7 @@ pub(super) async fn start(site: &Site<'_>) -> anyhow::Result<Chain> {
     command.arg("-L").arg(format!("{http}:{}", site.backend.http));
     command.arg("-p").arg(server.port().to_string()).arg(server.ip().to_string());
     let near = Process::spawn("ssh", &mut command, site.folder)?;
-    Chain::new(Entry { tcp, http, http_mode: None }, vec![near], vec![far]).ready().await
+    Chain::new(Entry { tcp, http, http_mode: None, http2: None }, vec![near], vec![far]).ready().await
 }
 
 async fn make_key(key: &Path, tools: &Path) -> anyhow::Result<()> {

@@ -25,7 +25,7 @@ pub(super) async fn start(site: &Site<'_>) -> anyhow::Result<Chain> {
 
     let far = run(&bin, "stunnel-far", &server, site.folder)?;
     let near = run(&bin, "stunnel-near", &client, site.folder)?;
-    Chain::new(Entry { tcp, http, http_mode: None }, vec![near], vec![far]).ready().await
+    Chain::new(Entry { tcp, http, http_mode: None, http2: None }, vec![near], vec![far]).ready().await
 }
 
 fn service(name: &str, accept: SocketAddr, connect: SocketAddr) -> String {

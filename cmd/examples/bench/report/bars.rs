@@ -55,7 +55,7 @@ const fn bar(title: &'static str, key: &'static str, goal: Mark, stretch: Mark) 
     Bar { title, key, is_added: false, goal, stretch }
 }
 
-const BARS: [Bar; 15] = [
+const BARS: [Bar; 17] = [
     bar("down, 1 stream", "down_1_mib_s", times(1.4, Path::Haproxy), times(1.0, Path::Rathole)),
     bar("up, 1 stream", "up_1_mib_s", times(1.4, Path::Haproxy), times(1.0, Path::Rathole)),
     bar("down, 16 streams", "down_16_mib_s", times(1.2, Path::Haproxy), times(1.0, Path::Rathole)),
@@ -85,6 +85,8 @@ const BARS: [Bar; 15] = [
         times(1.2, Path::Haproxy),
         times(1.5, Path::Haproxy),
     ),
+    bar("inferences/s, http mode", "chats_s", times(0.5, Path::Haproxy), times(1.0, Path::Haproxy)),
+    bar("requests/s, HTTP/2, http mode", "http2_requests_s", times(0.5, Path::Haproxy), times(1.0, Path::Haproxy)),
     bar("1000 idle, added MiB", "idle_1000_mib", Mark { limit: 32.0, of: None }, Mark { limit: 16.0, of: None }),
     bar(
         "1000 idle, alive after",
