@@ -545,8 +545,8 @@ impl Actor {
 
     fn on_identified(&mut self, peer: PeerId, connection: ConnectionId, info: identify::Info) {
         let is_member = matches!(self.admission.standing(&peer), Standing::Member { .. });
-        let dialled = node_of(&peer).and_then(|node| self.connections.dialled(node, connection));
-        self.ways.identified(self.now(), peer, is_member, dialled, &info);
+        let way = node_of(&peer).and_then(|node| self.connections.way(node, connection));
+        self.ways.identified(self.now(), peer, is_member, way, &info);
         if let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut()
             && info.protocols.iter().any(|protocol| kademlia.protocol_names().contains(protocol))
         {

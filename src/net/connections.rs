@@ -82,10 +82,10 @@ impl Connections {
         (connections().map(|connection| connection.path).min(), relayed.map(|connection| connection.id).collect())
     }
 
-    /// Where this node dialled that connection, if it did, and it goes by no relay.
-    pub(super) fn dialled(&self, node: NodeId, id: ConnectionId) -> Option<Multiaddr> {
+    /// How that connection goes, and where this node dialled it, if it did, and by no relay.
+    pub(super) fn way(&self, node: NodeId, id: ConnectionId) -> Option<(Path, Option<Multiaddr>)> {
         let connection = self.by_node.get(&node)?.iter().find(|connection| connection.id == id)?;
-        connection.dialled.then(|| connection.address.clone())
+        Some((connection.path, connection.dialled.then(|| connection.address.clone())))
     }
 
     /// Members that are reached by relays alone.

@@ -104,16 +104,18 @@ impl Ways {
         self.tell();
     }
 
-    /// A peer said who it is, over a connection that this node `dialled` at an address, or did not.
+    /// A peer said who it is. `way` is of a member alone.
     pub(super) fn identified(
         &mut self,
         now: Duration,
         peer: PeerId,
         is_member: bool,
-        dialled: Option<Multiaddr>,
+        way: Option<(Path, Option<Multiaddr>)>,
         info: &identify::Info,
     ) {
-        if self.observed.seen(&info.observed_addr) {
+        let (path, dialled) = way.unwrap_or((Path::Direct, None));
+        // By a relay one sees the relay.
+        if path != Path::Relayed && self.observed.seen(&info.observed_addr) {
             self.tell();
             self.upgrades.hurry(now);
         }
@@ -225,9 +227,7 @@ impl Ways {
     }
 
     fn tell(&self) {
-        let mut own = self.observed.addresses().to_vec();
-        own.extend(self.announced.iter().filter(|address| !self.observed.addresses().contains(address)).cloned());
-        self.own.send_replace(Arc::new(own));
+        self.own.send_replace(Arc::new(self.observed.candidates(&self.announced)));
     }
 }
 
