@@ -480,10 +480,16 @@ impl Actor {
                 self.on_frame(receipt, message.data);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Members(MemberBehaviourEvent::Ping(event))) => self.on_ping(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Identify(
-                identify::Event::Received { connection_id, peer_id, info }
-                | identify::Event::Pushed { connection_id, peer_id, info },
-            )) => self.on_identified(peer_id, connection_id, info),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+                connection_id,
+                peer_id,
+                info,
+            })) => self.on_identified(peer_id, connection_id, true, info),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Pushed {
+                connection_id,
+                peer_id,
+                info,
+            })) => self.on_identified(peer_id, connection_id, false, info),
             SwarmEvent::Behaviour(BehaviourEvent::Relays(event)) => self.ways.on_relay(&event),
             SwarmEvent::Behaviour(BehaviourEvent::Kademlia(kad::Event::OutboundQueryProgressed {
                 result: kad::QueryResult::GetProviders(Ok(kad::GetProvidersOk::FoundProviders { providers, .. })),
@@ -543,10 +549,10 @@ impl Actor {
         }
     }
 
-    fn on_identified(&mut self, peer: PeerId, connection: ConnectionId, info: identify::Info) {
+    fn on_identified(&mut self, peer: PeerId, connection: ConnectionId, at_first: bool, info: identify::Info) {
         let is_member = matches!(self.admission.standing(&peer), Standing::Member { .. });
         let way = node_of(&peer).and_then(|node| self.connections.way(node, connection));
-        self.ways.identified(self.now(), peer, is_member, way, &info);
+        self.ways.identified(self.now(), peer, is_member, way, at_first, &info);
         if let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut()
             && info.protocols.iter().any(|protocol| kademlia.protocol_names().contains(protocol))
         {
@@ -583,7 +589,7 @@ impl Actor {
             self.dialer.succeeded(&target, peer);
             self.complaints.remove(&target);
         }
-        let path = Path::of(endpoint, self.ways.opened(id));
+        let path = Path::of(endpoint, self.ways.opened(id, peer, endpoint.is_listener()));
         let standing = self.admission.standing(&peer);
         if first {
             self.dialer.connected(peer, matches!(standing, Standing::Member { .. }));

@@ -4,7 +4,7 @@
 //! them. To a member that a relay connects a better way is looked for ([`Upgrades`], [`super::punch`]), and once there is one,
 //! the relayed connection is closed as soon as nothing runs on it: streams are not moved, they end where they began.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use libp2p::{
     Multiaddr, PeerId, Swarm,
@@ -44,8 +44,8 @@ pub(super) struct Ways {
     own: watch::Sender<Arc<Vec<Multiaddr>>>,
     puncher: Puncher,
     agreed: mpsc::Receiver<punch::Dial>,
-    /// Dials that were agreed on, until it is known what came of them.
-    punching: HashSet<ConnectionId>,
+    /// Dials that were agreed on, until it is known what came of them, and to whom.
+    punching: HashMap<ConnectionId, PeerId>,
     is_reachable: bool,
 }
 
@@ -75,7 +75,7 @@ impl Ways {
             own,
             puncher,
             agreed,
-            punching: HashSet::new(),
+            punching: HashMap::new(),
             is_reachable: false,
         };
         (ways, task)
@@ -104,18 +104,20 @@ impl Ways {
         self.tell();
     }
 
-    /// A peer said who it is. `way` is of a member alone.
+    /// A peer said who it is, `at_first` or because something changed. `way` is of a member alone.
     pub(super) fn identified(
         &mut self,
         now: Duration,
         peer: PeerId,
         is_member: bool,
         way: Option<(Path, Option<Multiaddr>)>,
+        at_first: bool,
         info: &identify::Info,
     ) {
         let (path, dialled) = way.unwrap_or((Path::Direct, None));
-        // By a relay one sees the relay.
-        if path != Path::Relayed && self.observed.seen(&info.observed_addr) {
+        // By a relay one sees the relay; and what changed is told without where this node was seen, though there is something
+        // in its place.
+        if at_first && path != Path::Relayed && self.observed.seen(&info.observed_addr) {
             self.tell();
             self.upgrades.hurry(now);
         }
@@ -130,14 +132,14 @@ impl Ways {
         }
     }
 
-    /// A connection is there. Whether it was agreed on.
-    pub(super) fn opened(&mut self, id: ConnectionId) -> bool {
-        self.punching.remove(&id)
+    /// A connection is there. Whether it was agreed on: over QUIC the one that listens gets it as one that came in.
+    pub(super) fn opened(&mut self, id: ConnectionId, peer: PeerId, came_in: bool) -> bool {
+        self.punching.remove(&id).is_some() || came_in && self.punching.values().any(|dialled| *dialled == peer)
     }
 
     /// A dial led nowhere.
     pub(super) fn failed(&mut self, id: ConnectionId) -> bool {
-        self.punching.remove(&id)
+        self.punching.remove(&id).is_some()
     }
 
     /// Connections came or went.
@@ -175,7 +177,7 @@ impl Ways {
         let id = options.connection_id();
         match swarm.dial(options) {
             Ok(()) => {
-                self.punching.insert(id);
+                self.punching.insert(id, dial.peer);
             }
             Err(error) => tracing::debug!(peer = %dial.peer, %error, "not dialled"),
         }
