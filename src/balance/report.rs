@@ -27,10 +27,10 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    /// Takes a report, unless it is not newer than the last. True if it was taken. The first after the worker came on another
-    /// connection is new whatever its number: it may have started anew with its clock set back.
+    /// Takes a report, unless it is not newer than one that is believed. True if it was taken. Once the last one is not, because
+    /// the worker came on another connection or was silent, any number counts: it may have started anew with its clock set back.
     pub(super) fn take(&mut self, now: Duration, load: Load) -> bool {
-        let newer = self.stale || self.newest.is_none_or(|newest| load.number > newest.number);
+        let newer = self.fresh(now).is_none_or(|newest| load.number > newest.number);
         if newer {
             *self = Self { newest: Some(load), at: now, stale: false };
         }
@@ -137,6 +137,7 @@ mod tests {
         assert!(reports.take(secs(3), Load { slots: 7, ..load(5) }));
         assert_eq!(reports.slots(), 7);
         assert!(!reports.take(secs(4), load(4)));
+        assert!(reports.take(secs(4) + LOST, load(3)), "nor does a late one of the old run keep it unheard for ever");
     }
 
     #[test]
