@@ -255,7 +255,7 @@ impl Actor {
                 () = sleep_until(due) => {}
             }
         }
-        self.close().await;
+        Box::pin(self.close()).await;
     }
 
     /// Tells every peer that this node goes, so that none has to find out.
@@ -550,9 +550,13 @@ impl Actor {
     }
 
     fn on_identified(&mut self, peer: PeerId, connection: ConnectionId, at_first: bool, info: identify::Info) {
-        let is_member = matches!(self.admission.standing(&peer), Standing::Member { .. });
+        let guests = self.admission.guests();
+        let is_granted =
+            |node: &NodeId| guests.is_none_or(|guests| guests.granted(node).is_some_and(|grant| grant.may_relay()));
+        let may_relay = matches!(self.admission.standing(&peer), Standing::Member { .. })
+            && node_of(&peer).is_some_and(|node| is_granted(&node));
         let way = node_of(&peer).and_then(|node| self.connections.way(node, connection));
-        self.ways.identified(self.now(), peer, is_member, way, at_first, &info);
+        self.ways.identified(self.now(), peer, may_relay, way, at_first, &info);
         if let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut()
             && info.protocols.iter().any(|protocol| kademlia.protocol_names().contains(protocol))
         {

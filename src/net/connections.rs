@@ -136,7 +136,7 @@ impl Connections {
     fn tell(&self) {
         let peer = |connections: &Vec<Connection>| {
             // As where new streams go: by no relay, if there is a way.
-            let best = connections.iter().filter(|connection| connection.path != Path::Relayed).next_back();
+            let best = connections.iter().rfind(|connection| connection.path != Path::Relayed);
             let newest = best.or_else(|| connections.last())?.beside;
             let told = connections.iter().find(|connection| connection.beside == newest)?;
             Some(Peer {

@@ -2,7 +2,7 @@
 //!
 //! A node that cannot be dialled makes a **reservation** with a relay, and can then be reached by a **circuit** through it. What
 //! a circuit carries is encrypted from end to end. Only members are served, because strangers have no connection here that
-//! anything is spoken on; a relay without a token is another program ([`super::public`]).
+//! anything is spoken on.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -13,7 +13,7 @@ use libp2p::{PeerId, relay};
 pub enum Relaying {
     /// Never.
     Never,
-    /// While it is known that others can dial it.
+    /// Where it is known that others can dial it: the user announces addresses.
     #[default]
     Auto,
     /// Always: the user knows that they can.

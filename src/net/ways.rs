@@ -104,12 +104,13 @@ impl Ways {
         self.tell();
     }
 
-    /// A peer said who it is, `at_first` or because something changed. `way` is of a member alone.
+    /// A peer said who it is, `at_first` or because something changed. `way` is of a member alone, and not all of those
+    /// `may_relay`.
     pub(super) fn identified(
         &mut self,
         now: Duration,
         peer: PeerId,
-        is_member: bool,
+        may_relay: bool,
         way: Option<(Path, Option<Multiaddr>)>,
         at_first: bool,
         info: &identify::Info,
@@ -121,7 +122,7 @@ impl Ways {
             self.tell();
             self.upgrades.hurry(now);
         }
-        if is_member && info.protocols.contains(&relay::HOP_PROTOCOL_NAME) {
+        if may_relay && info.protocols.contains(&relay::HOP_PROTOCOL_NAME) {
             let far =
                 || info.listen_addrs.iter().find(|address| !listen::is_lan(address) && !listen::is_relayed(address));
             let near = || info.listen_addrs.iter().find(|address| !listen::is_relayed(address));
