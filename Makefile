@@ -12,7 +12,7 @@ BENCH_PEERS := haproxy stunnel4 openssh-server openssh-client openssl
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check fmt clippy docs deny test unit e2e nemesis h2spec torture sim ledger-table policies soak fuzz mutants peers bench bench-peers contest scale fleet micro instructions \
+.PHONY: help build demo check fmt clippy docs deny test unit e2e netns nemesis h2spec torture sim ledger-table policies soak fuzz mutants peers bench bench-peers contest scale fleet micro instructions \
 	instructions-record reconcile valgrind install clean
 
 help: ## list the targets
@@ -70,6 +70,11 @@ h2spec: build peers target/tools/bin/h2spec ## the conformance suite of HTTP/2 a
 
 target/tools/bin/h2spec:
 	GOBIN="$(CURDIR)/target/tools/bin" go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
+
+netns: build ## nodes on networks of their own with NATs between them: relays, hole punches; needs root
+	@missing=; for tool in ip nft setpriv curl; do PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then $(SUDO) apt-get update -qq && $(SUDO) $(APT) iproute2 nftables util-linux curl; fi
+	P2P_FED_BIN="$(CURDIR)/$(BIN)" $(CARGO) test --locked --package p2p-fed-netns --test netns -- --ignored --nocapture --test-threads=1
 
 sim: ## the seeded simulation alone, longer: make sim SEEDS=10000
 	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release --locked --package p2p-fed-ledger --test sim

@@ -5,7 +5,8 @@ use p2p_fed::{config::LogSettings, telemetry::Format};
 
 use crate::{
     ask::AskFlags, ban::Ban, completions::Completions, demo::Demo, exit::Failure, explain::Explain, expose::Expose,
-    man::Manual, output, run::Run, serve::Serve, token::TokenCommand, token_source::Masked, version::Version,
+    man::Manual, output, relay::Relay, run::Run, serve::Serve, token::TokenCommand, token_source::Masked,
+    version::Version,
 };
 
 /// A federated, load-balancing tunnel proxy for machines that share one token.
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Expose(Box<Expose>),
     Serve(Box<Serve>),
     Run(Box<Run>),
+    Relay(Box<Relay>),
     /// Ask the node running here how it is
     #[command(
         after_help = "Examples:\n  p2p-fed status\n  p2p-fed status -o json | jq .ready\n  p2p-fed status --watch"
@@ -86,6 +88,7 @@ impl Cli {
             Command::Expose(expose) => expose.node.token.token.as_ref(),
             Command::Serve(serve) => serve.node.token.token.as_ref(),
             Command::Run(run) => run.node.token.token.as_ref(),
+            Command::Relay(relay) => relay.node.token.token.as_ref(),
             _ => None,
         }
     }

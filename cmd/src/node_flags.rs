@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, builder::BoolishValueParser};
 use p2p_fed::{
-    config::{Address, LogSettings, Meeting, Settings, Span},
+    config::{Address, LogSettings, Meeting, RelaySettings, Serving, Settings, Span},
     identity::NodeName,
     net::Dht,
 };
@@ -68,6 +68,14 @@ pub(crate) struct NodeFlags {
     #[arg(long, value_name = "MULTIADDR", value_delimiter = ',', env = "P2P_FED_PEER", help_heading = "Network")]
     peer: Vec<Address>,
 
+    /// A relay to be reachable by, with /p2p/ID at its end [default: members that are relays]
+    #[arg(long, value_name = "MULTIADDR", value_delimiter = ',', env = "P2P_FED_RELAY", help_heading = "Network")]
+    relay: Vec<Address>,
+
+    /// When this node is a relay for other members: auto (with --announce-addr), always or never [default: auto]
+    #[arg(long, value_name = "WHEN", env = "P2P_FED_RELAYING", help_heading = "Network")]
+    relaying: Option<Serving>,
+
     /// Do not look for members on the local network
     #[arg(long, env = "P2P_FED_NO_MDNS", value_parser = BoolishValueParser::new(), help_heading = "Network")]
     no_mdns: bool,
@@ -104,6 +112,9 @@ impl NodeFlags {
             listen_addrs: said(&self.listen_addr),
             announce_addrs: said(&self.announce_addr),
             peers: said(&self.peer),
+            relays: said(&self.relay),
+            relaying: self.relaying,
+            relay: RelaySettings::default(),
             mdns: self.no_mdns.then_some(false),
             dht: if self.no_dht { Some(Meeting(Dht::Off)) } else { self.dht },
             lan: self.lan.then_some(true),

@@ -47,13 +47,13 @@ pub struct Peer {
     pub id: String,
     /// Its name, once its record is known.
     pub name: Option<String>,
-    /// `direct`.
+    /// `direct`, `punched` (both ends dialled at once, through their NATs) or `relayed`.
     pub path: String,
     /// `tcp` or `quic`.
     pub transport: String,
     /// What tunnels to it ride on: `direct`, or `stream` for streams of the libp2p connection.
     pub carrier: String,
-    /// Its end of the connection.
+    /// Its end of the connection, or the relay's.
     pub address: String,
     /// Last round trip in milliseconds, once measured.
     pub rtt_ms: Option<f64>,

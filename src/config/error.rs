@@ -76,6 +76,15 @@ pub enum Error {
     /// More listeners than one node needs.
     #[error("{0} listeners are too many: one node has at most {MAX_FRONTS}")]
     TooManyFronts(usize),
+    /// A relay without an id can't be asked.
+    #[error("relay {0}: the address must end with the relay's id: /p2p/12D3KooW…")]
+    RelayWithoutId(String),
+    /// A limit that is none.
+    #[error("relay: {key} must be from 1 to 65536, and a circuit lasts a second at least")]
+    RelayLimit {
+        /// Which.
+        key: &'static str,
+    },
     /// More addresses than are of use.
     #[error("{count} of {key} are too many: at most {MAX_ADDRESSES}")]
     TooManyAddresses {

@@ -21,6 +21,7 @@ mod export;
 mod front;
 mod limits;
 mod log;
+mod relay;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -32,5 +33,6 @@ pub use export::ExportSettings;
 pub use front::FrontSettings;
 pub use limits::LimitSettings;
 pub use log::LogSettings;
+pub use relay::RelaySettings;
 pub use settings::Settings;
-pub use word::{Address, Label, Listen, Meeting, ParsePickingError, ParseWordError, Picking, Span};
+pub use word::{Address, Label, Listen, Meeting, ParsePickingError, ParseWordError, Picking, Serving, Span};

@@ -2,10 +2,12 @@
 
 use std::{fs::File, io::Read, path::Path, path::PathBuf, time::Duration};
 
-use libp2p::Multiaddr;
+use libp2p::{Multiaddr, multiaddr::Protocol};
 use serde::Deserialize;
 
-use super::{Address, Error, ExportSettings, FrontSettings, LogSettings, Meeting, ParseError, Span, text};
+use super::{
+    Address, Error, ExportSettings, FrontSettings, LogSettings, Meeting, ParseError, RelaySettings, Serving, Span, text,
+};
 use crate::{
     identity::NodeName,
     net::{self, Dht},
@@ -55,6 +57,17 @@ pub struct Settings {
     /// Multiaddrs of nodes to join by, members or servers of a DHT, with or without `/p2p/ID`. Default none.
     #[serde(default, deserialize_with = "text::list")]
     pub peers: Option<Vec<Address>>,
+    /// Multiaddrs of relays to be reachable by, each with `/p2p/ID` at its end. Default none: members that are relays are
+    /// found by themselves.
+    #[serde(default, deserialize_with = "text::list")]
+    pub relays: Option<Vec<Address>>,
+    /// When this node is a relay for other members: `auto` (where `announce_addrs` says that others can dial it), `always`, `never`.
+    /// Default `auto`.
+    #[serde(default, deserialize_with = "text::option")]
+    pub relaying: Option<Serving>,
+    /// What it gives as one.
+    #[serde(default)]
+    pub relay: RelaySettings,
     /// Look for members on the local network by multicast DNS. Default true.
     #[serde(default)]
     pub mdns: Option<bool>,
@@ -113,6 +126,9 @@ impl Settings {
             listen_addrs: self.listen_addrs.or(under.listen_addrs),
             announce_addrs: self.announce_addrs.or(under.announce_addrs),
             peers: self.peers.or(under.peers),
+            relays: self.relays.or(under.relays),
+            relaying: self.relaying.or(under.relaying),
+            relay: self.relay.over(under.relay),
             mdns: self.mdns.or(under.mdns),
             dht: self.dht.or(under.dht),
             lan: self.lan.or(under.lan),
@@ -161,6 +177,9 @@ impl Settings {
                 listen: addresses("listen_addrs", self.listen_addrs)?,
                 announce: addresses("announce_addrs", self.announce_addrs)?,
                 peers: addresses("peers", self.peers)?,
+                relays: relays(addresses("relays", self.relays)?)?,
+                relaying: self.relaying.map_or(usual.relaying, |when| when.0),
+                relay_limits: self.relay.resolve()?,
                 mdns: self.mdns.unwrap_or(usual.mdns),
                 dht: if lan { Dht::Off } else { self.dht.map_or(usual.dht, |dht| dht.0) },
                 lan,
@@ -178,6 +197,14 @@ fn addresses(key: &'static str, given: Option<Vec<Address>>) -> Result<Vec<Multi
         return Err(Error::TooManyAddresses { key, count: given.len() });
     }
     Ok(given.into_iter().map(|address| address.0).collect())
+}
+
+/// Each says whose it is.
+fn relays(given: Vec<Multiaddr>) -> Result<Vec<Multiaddr>, Error> {
+    match given.iter().find(|address| !matches!(address.iter().last(), Some(Protocol::P2p(_)))) {
+        Some(address) => Err(Error::RelayWithoutId(address.to_string())),
+        None => Ok(given),
+    }
 }
 
 fn fronts(given: Vec<FrontSettings>) -> Result<Vec<node::Front>, Error> {

@@ -11,7 +11,7 @@ use libp2p::Multiaddr;
 use crate::{
     balance::{ParsePolicyError, Policy},
     front::{ParseScorerUrlError, ScorerUrl},
-    net::Dht,
+    net::{Dht, Relaying},
 };
 
 /// The longest span that can be said. A year is for ever, and far from what a clock cannot count.
@@ -130,6 +130,23 @@ impl FromStr for Meeting {
             "private" => Ok(Self(Dht::Private)),
             "off" => Ok(Self(Dht::Off)),
             _ => Err(ParseWordError::new(text, "public, private or off")),
+        }
+    }
+}
+
+/// When a node is a relay for others: `auto`, `always` or `never`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Serving(pub Relaying);
+
+impl FromStr for Serving {
+    type Err = ParseWordError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self(Relaying::Auto)),
+            "always" => Ok(Self(Relaying::Always)),
+            "never" => Ok(Self(Relaying::Never)),
+            _ => Err(ParseWordError::new(text, "auto, always or never")),
         }
     }
 }

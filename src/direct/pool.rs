@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     ledger::NodeId,
-    net::{DIRECT, Net, peer_of},
+    net::{DIRECT, Net, Path, peer_of},
     tunnel::{Leftover, Line},
 };
 
@@ -103,6 +103,9 @@ impl Pool {
     pub async fn line(&self, node: NodeId) -> Option<Lent> {
         let had = {
             let mut reaches = self.shared.reaches();
+            if !self.shared.is_reachable(node) {
+                return None;
+            }
             let reach = reaches.entry(node).or_default();
             let had = reach.take(Instant::now());
             self.shared.make(node, reach);
@@ -120,6 +123,9 @@ impl Pool {
 
     /// Makes a first connection to `node` before it is needed.
     pub fn warm(&self, node: NodeId) {
+        if !self.shared.is_reachable(node) {
+            return;
+        }
         let mut reaches = self.shared.reaches();
         self.shared.make(node, reaches.entry(node).or_default());
     }
@@ -194,6 +200,11 @@ async fn sleep_until(due: Option<Instant>) {
 impl Shared {
     fn reaches(&self) -> MutexGuard<'_, HashMap<NodeId, Reach>> {
         self.reaches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It was dialled at an address, or dialled this node. To dial one behind a NAT is a waste of half a second.
+    fn is_reachable(&self, node: NodeId) -> bool {
+        self.net.peers().borrow().connected.get(&node).is_none_or(|peer| peer.path == Path::Direct)
     }
 
     /// Starts as many connections as `reach` wants.

@@ -4,16 +4,18 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    num::NonZeroU8,
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt, future::BoxFuture};
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::ConnectedPoint,
     gossipsub, identify, kad,
     multiaddr::Protocol,
+    relay,
     swarm::{
         ConnectionId, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
@@ -28,8 +30,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Acceptance, Command, Config, DIRECT, Dht, Error, Frame, Guests, Meter, Peers, Receipt, Refused, SYNC, Streams,
-    TUNNEL,
+    Acceptance, Command, Config, DIRECT, Dht, Error, Frame, Guests, Meter, Path, Peers, Receipt, Refused, Relaying,
+    SYNC, Streams, TUNNEL,
     admission::{Admission, Keyring, Secret, Standing, Strangers},
     bars::Bars,
     behaviour::{Behaviour, BehaviourEvent, MemberBehaviourEvent},
@@ -41,11 +43,13 @@ use super::{
     mesh::{self, Scores},
     neighbours::PICKED,
     node_of, peer_of, ping,
+    punch::PUNCH,
     rendezvous::{Rendezvous, Step},
     renewals::RENEW,
     streams::{self, Inbound},
     topics::Topics,
     transport,
+    ways::Ways,
 };
 use crate::{identity::Identity, ledger::NodeId, token::Token};
 
@@ -67,6 +71,9 @@ const DHT_SILENCE: Duration = Duration::from_secs(20);
 /// Streams that a peer may be negotiating on one connection; more would be reset, so it is as high as their number can be.
 const NEGOTIATING: usize = 4096;
 
+/// Addresses of one peer that are dialled at once: all there are.
+const DIALLED_AT_ONCE: NonZeroU8 = NonZeroU8::new(16).unwrap();
+
 /// Members connected beyond which one that nobody needs is parted with, at each tick. This node's own picks, and some room
 /// so that a change of picks is no haste.
 const ENOUGH: usize = PICKED + PICKED / 2;
@@ -79,6 +86,8 @@ pub(super) struct Bound {
     pub(super) syncs: mpsc::Receiver<Inbound>,
     pub(super) directs: mpsc::Receiver<Inbound>,
     pub(super) renewals: mpsc::Receiver<Inbound>,
+    /// Agrees with members on dials at the same moment.
+    pub(super) punching: BoxFuture<'static, ()>,
     pub(super) admission: Admission,
     pub(super) keyring: Keyring,
     pub(super) knocks: mpsc::Receiver<TcpStream>,
@@ -101,6 +110,7 @@ pub(super) struct Actor {
     topics: Topics,
     scores: Scores,
     connections: Connections,
+    ways: Ways,
     bars: Bars,
     streams: Streams,
     complaints: BTreeMap<Target, (String, Instant)>,
@@ -133,23 +143,31 @@ impl Actor {
     ) -> Result<Bound, Error> {
         let (keypair, local) = (identity.keypair(), identity.peer_id());
         let keyring = Keyring::new(Secret::of(&token));
-        let strangers = if config.dht == Dht::Off { Strangers::Refuse } else { Strangers::Dht };
+        let relays = config.relays.iter().filter_map(|address| match address.iter().last() {
+            Some(Protocol::P2p(relay)) => Some(relay),
+            _ => None,
+        });
+        let strangers = Strangers { dht: config.dht != Dht::Off, relays: relays.collect() };
         let (bars, meter) = (Bars::default(), Meter::default());
         let admission = Admission::new(keyring.clone(), guests, local, strangers, bars.clone());
-        let protocols = [TUNNEL, SYNC, DIRECT, RENEW];
-        let (behaviour, streams, [tunnels, syncs, directs, renewals]) =
+        let protocols = [TUNNEL, SYNC, DIRECT, RENEW, PUNCH];
+        let (behaviour, streams, [tunnels, syncs, directs, renewals, punches]) =
             streams::Streams::new(admission.clone(), protocols);
         let (door, knocks) = Door::new();
         let topics = Topics::default();
         let (allowed, counted) = (topics.allowed(), meter.clone());
-        let behaviour = Behaviour::new(&keypair, config.dht, admission.clone(), behaviour, allowed, counted)?;
+        let (by_relay, relays) = relay::client::new(local);
+        let relays = (relays, config.relay_limits);
+        let behaviour = Behaviour::new(&keypair, config.dht, admission.clone(), behaviour, allowed, counted, relays)?;
         let swarm_config = libp2p::swarm::Config::with_tokio_executor()
+            .with_dial_concurrency_factor(DIALLED_AT_ONCE)
             .with_max_negotiating_inbound_streams(NEGOTIATING)
             .with_substream_upgrade_protocol_override(libp2p::core::upgrade::Version::V1Lazy);
-        let transport = transport::build(&keypair, &admission, door, meter.clone())?;
+        let transport = transport::build(&keypair, &admission, by_relay, door, meter.clone())?;
         let mut swarm = Swarm::new(transport, behaviour, local, swarm_config);
         let bound = listen::bind(&mut swarm, &config).await?;
         let (connections, peers) = Connections::new();
+        let (ways, punching) = Ways::new(&config, local, punches, streams.clone(), cancel.clone());
         let (addresses, addresses_seen) = watch::channel(bound);
         let mdns = match config.mdns {
             true => Some(spawn_mdns(&config, &token, local, addresses_seen.clone(), &cancel)?),
@@ -167,6 +185,7 @@ impl Actor {
             topics,
             scores: Scores::default(),
             connections,
+            ways,
             bars: bars.clone(),
             streams: streams.clone(),
             complaints: BTreeMap::new(),
@@ -190,6 +209,7 @@ impl Actor {
             syncs,
             directs,
             renewals,
+            punching: punching.boxed(),
             admission,
             keyring,
             knocks,
@@ -205,6 +225,8 @@ impl Actor {
         for address in self.config.peers.clone() {
             self.dialer.bootstrap(Duration::ZERO, address);
         }
+        let is_known = self.config.relaying == Relaying::Always || !self.config.announce.is_empty();
+        self.ways.reachable(&mut self.swarm, is_known);
         self.tick();
     }
 
@@ -216,7 +238,9 @@ impl Actor {
             while let Some(dial) = self.dialer.poll_output(self.now()) {
                 self.dial(dial.target, dial.addresses);
             }
-            let due = self.dialer.poll_timeout().map(|at| TokioInstant::from_std(self.started + at));
+            self.ways.act(self.now(), &mut self.swarm);
+            let due = [self.dialer.poll_timeout(), self.ways.poll_timeout()].into_iter().flatten().min();
+            let due = due.map(|at| TokioInstant::from_std(self.started + at));
             tokio::select! {
                 biased;
                 () = cancel.cancelled() => break,
@@ -226,11 +250,12 @@ impl Actor {
                     let now = self.now();
                     self.found(now, found.peer, found.addresses, Source::Heard);
                 }
+                Some(dial) = self.ways.agreed() => self.ways.dial(&mut self.swarm, dial),
                 _ = ticks.tick() => self.tick(),
                 () = sleep_until(due) => {}
             }
         }
-        self.close().await;
+        Box::pin(self.close()).await;
     }
 
     /// Tells every peer that this node goes, so that none has to find out.
@@ -360,6 +385,7 @@ impl Actor {
         }
         self.tell_of_silent_dht();
         self.part_with_surplus();
+        self.ways.part(&mut self.swarm, &self.connections, &self.streams);
         let now = self.now();
         let accompanied = !self.connections.is_empty();
         let Some(rendezvous) = &mut self.rendezvous else { return };
@@ -454,9 +480,17 @@ impl Actor {
                 self.on_frame(receipt, message.data);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Members(MemberBehaviourEvent::Ping(event))) => self.on_ping(event),
-            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
-                self.on_identified(peer_id, info);
-            }
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+                connection_id,
+                peer_id,
+                info,
+            })) => self.on_identified(peer_id, connection_id, true, info),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Pushed {
+                connection_id,
+                peer_id,
+                info,
+            })) => self.on_identified(peer_id, connection_id, false, info),
+            SwarmEvent::Behaviour(BehaviourEvent::Relays(event)) => self.ways.on_relay(&event),
             SwarmEvent::Behaviour(BehaviourEvent::Kademlia(kad::Event::OutboundQueryProgressed {
                 result: kad::QueryResult::GetProviders(Ok(kad::GetProvidersOk::FoundProviders { providers, .. })),
                 ..
@@ -471,6 +505,8 @@ impl Actor {
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 if let Some(target) = self.dials.remove(&connection_id) {
                     self.dial_failed(&target, &complaint::of(&error));
+                } else if self.ways.failed(connection_id) {
+                    tracing::debug!(error = complaint::of(&error), "no way was opened");
                 }
             }
             SwarmEvent::IncomingConnectionError { error, .. }
@@ -479,8 +515,16 @@ impl Actor {
                 tracing::debug!(address = %send_back_addr, error = complaint::of(&error), "inbound connection refused");
             }
             SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => self.addresses_changed(),
-            SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
-                tracing::error!(?addresses, %error, "listener closed");
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                let was_by_relay = self.ways.listener_closed(self.now(), listener_id);
+                match reason {
+                    Err(error) if was_by_relay => tracing::debug!(?addresses, %error, "reservation ended"),
+                    Err(error) if !addresses.iter().any(listen::is_relayed) => {
+                        tracing::error!(?addresses, %error, "listener closed");
+                    }
+                    _ => {}
+                }
+                self.addresses_changed();
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "listener failed to accept"),
             _ => {}
@@ -505,7 +549,14 @@ impl Actor {
         }
     }
 
-    fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
+    fn on_identified(&mut self, peer: PeerId, connection: ConnectionId, at_first: bool, info: identify::Info) {
+        let guests = self.admission.guests();
+        let is_granted =
+            |node: &NodeId| guests.is_none_or(|guests| guests.granted(node).is_some_and(|grant| grant.may_relay()));
+        let may_relay = matches!(self.admission.standing(&peer), Standing::Member { .. })
+            && node_of(&peer).is_some_and(|node| is_granted(&node));
+        let way = node_of(&peer).and_then(|node| self.connections.way(node, connection));
+        self.ways.identified(self.now(), peer, may_relay, way, at_first, &info);
         if let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut()
             && info.protocols.iter().any(|protocol| kademlia.protocol_names().contains(protocol))
         {
@@ -542,6 +593,7 @@ impl Actor {
             self.dialer.succeeded(&target, peer);
             self.complaints.remove(&target);
         }
+        let path = Path::of(endpoint, self.ways.opened(id, peer, endpoint.is_listener()));
         let standing = self.admission.standing(&peer);
         if first {
             self.dialer.connected(peer, matches!(standing, Standing::Member { .. }));
@@ -564,14 +616,17 @@ impl Actor {
                 "a peer's clock differs from this one's; discovery tolerates one window of the token: check NTP on both"
             );
         }
-        tracing::debug!(peer = node.short(), address = %endpoint.get_remote_address(), further, "member connected");
-        self.connections.opened(node, id, endpoint, clock_ahead_ms, further);
+        tracing::debug!(peer = node.short(), address = %endpoint.get_remote_address(), further, path = path.as_str(), "member connected");
+        self.connections.opened(node, id, endpoint, path, clock_ahead_ms, further);
+        self.ways.connected(self.now(), &self.connections);
     }
 
     fn on_closed(&mut self, peer: PeerId, id: ConnectionId, last: bool) {
         let was_member = node_of(&peer).is_some_and(|node| self.connections.closed(node, id));
         let now = self.now();
+        self.ways.connected(now, &self.connections);
         if last {
+            self.ways.lost(peer);
             self.dialer.disconnected(now, peer, was_member);
         }
         if was_member && self.connections.is_empty() {
@@ -586,13 +641,17 @@ impl Actor {
     fn addresses_changed(&mut self) {
         let listening: Vec<Multiaddr> = self.swarm.listeners().cloned().collect();
         let announced = listen::announced(&self.config, listening);
-        let old: Vec<_> = self.swarm.external_addresses().cloned().collect();
+        // Those by relays are added and taken back by the relays' own behaviour.
+        let old: Vec<_> =
+            self.swarm.external_addresses().filter(|address| !listen::is_relayed(address)).cloned().collect();
         for gone in old.iter().filter(|old| !announced.contains(old)) {
             self.swarm.remove_external_address(gone);
         }
-        for address in announced.iter().filter(|new| !old.contains(new)) {
+        for address in announced.iter().filter(|new| !old.contains(new) && !listen::is_relayed(new)) {
             self.swarm.add_external_address(address.clone());
         }
+        let now = self.now();
+        self.ways.announced(now, &announced);
         self.addresses.send_if_modified(|addresses| {
             let changed = *addresses != announced;
             if changed {

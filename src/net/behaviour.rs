@@ -1,9 +1,10 @@
-//! What this node speaks: among members everything, with servers of a DHT Kademlia and identify alone.
+//! What this node speaks: among members everything, with servers of a DHT Kademlia and identify alone, and with any relay what
+//! one asks of relays.
 
 use std::io;
 
 use libp2p::{
-    connection_limits, identify, identity, kad,
+    connection_limits, identify, identity, kad, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
 
@@ -14,7 +15,9 @@ use super::{
     members::Members,
     mesh::{self, Gossipsub},
     meter::Meter,
-    ping, streams,
+    ping,
+    relay::{self as relaying, Limits},
+    streams,
     topics::Allowed,
 };
 
@@ -35,6 +38,8 @@ pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
     pub(super) identify: identify::Behaviour,
     pub(super) kademlia: Toggle<kad::Behaviour<kad::store::MemoryStore>>,
+    /// The client's side. It asks where it is told to, and takes circuits from relays that it asked.
+    pub(super) relays: relay::client::Behaviour,
     pub(super) members: Members<MemberBehaviour>,
 }
 
@@ -43,6 +48,7 @@ pub(super) struct Behaviour {
 pub(super) struct MemberBehaviour {
     pub(super) gossip: Gossipsub,
     pub(super) ping: ping::Behaviour,
+    pub(super) relay: relay::Behaviour,
     streams: streams::Behaviour,
 }
 
@@ -54,7 +60,9 @@ impl Behaviour {
         streams: streams::Behaviour,
         topics: Allowed,
         meter: Meter,
+        (relays, given): (relay::client::Behaviour, Limits),
     ) -> io::Result<Self> {
+        let local = keypair.public().to_peer_id();
         let limits = connection_limits::ConnectionLimits::default()
             .with_max_pending_incoming(Some(PENDING_INBOUND))
             .with_max_pending_outgoing(Some(PENDING_OUTBOUND))
@@ -63,12 +71,17 @@ impl Behaviour {
         let identify = identify::Config::new("p2p-fed/1".to_owned(), keypair.public())
             .with_agent_version(concat!("p2p-fed/", env!("CARGO_PKG_VERSION")).to_owned())
             .with_push_listen_addr_updates(true);
-        let members =
-            MemberBehaviour { gossip: mesh::behaviour(topics, meter)?, ping: ping::Behaviour::default(), streams };
+        let members = MemberBehaviour {
+            gossip: mesh::behaviour(topics, meter)?,
+            ping: ping::Behaviour::default(),
+            relay: relaying::behaviour(local, given),
+            streams,
+        };
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits),
             identify: identify::Behaviour::new(identify),
-            kademlia: dht::behaviour(keypair.public().to_peer_id(), dht).into(),
+            kademlia: dht::behaviour(local, dht).into(),
+            relays,
             members: Members::new(members, admission),
         })
     }

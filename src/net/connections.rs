@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use libp2p::{Multiaddr, core::ConnectedPoint, swarm::ConnectionId};
 use tokio::sync::watch;
 
-use super::{Peer, Peers, Transport, peers::Rtt};
+use super::{Path, Peer, Peers, Transport, peers::Rtt};
 use crate::ledger::NodeId;
 
 /// How often in a row it is told that there is no answer before a connection is given up. Once makes the peer unresponsive,
@@ -28,6 +28,7 @@ struct Connection {
     /// The number of the connection that this one was made beside, to have more room; its own for all others.
     beside: u64,
     address: Multiaddr,
+    path: Path,
     dialled: bool,
     clock_ahead_ms: i64,
     rtt: Rtt,
@@ -51,6 +52,7 @@ impl Connections {
         node: NodeId,
         id: ConnectionId,
         point: &ConnectedPoint,
+        path: Path,
         clock_ahead_ms: i64,
         further: bool,
     ) {
@@ -62,13 +64,33 @@ impl Connections {
             id,
             number,
             beside,
-            address: point.get_remote_address().clone(),
-            dialled: point.is_dialer(),
+            address: address_of(point),
+            path,
+            // The ports of a NAT that was punched are open to nobody else.
+            dialled: path == Path::Direct && point.is_dialer(),
             clock_ahead_ms,
             rtt: Rtt::default(),
             silent: 0,
         });
         self.tell();
+    }
+
+    /// Every way to `node`, and every connection that goes by a relay.
+    pub(super) fn ways(&self, node: NodeId) -> (Option<Path>, Vec<ConnectionId>) {
+        let connections = || self.by_node.get(&node).into_iter().flatten();
+        let relayed = connections().filter(|connection| connection.path == Path::Relayed);
+        (connections().map(|connection| connection.path).min(), relayed.map(|connection| connection.id).collect())
+    }
+
+    /// How that connection goes, and where this node dialled it, if it did, and by no relay.
+    pub(super) fn way(&self, node: NodeId, id: ConnectionId) -> Option<(Path, Option<Multiaddr>)> {
+        let connection = self.by_node.get(&node)?.iter().find(|connection| connection.id == id)?;
+        Some((connection.path, connection.dialled.then(|| connection.address.clone())))
+    }
+
+    /// Members that are reached by relays alone.
+    pub(super) fn relayed(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.by_node.keys().copied().filter(|node| self.ways(*node).0 == Some(Path::Relayed))
     }
 
     /// Whether there are connections to `node` and this one dialled them all.
@@ -113,11 +135,14 @@ impl Connections {
 
     fn tell(&self) {
         let peer = |connections: &Vec<Connection>| {
-            let newest = connections.last()?.beside;
+            // As where new streams go: by no relay, if there is a way.
+            let best = connections.iter().rfind(|connection| connection.path != Path::Relayed);
+            let newest = best.or_else(|| connections.last())?.beside;
             let told = connections.iter().find(|connection| connection.beside == newest)?;
             Some(Peer {
                 number: told.number,
                 transport: Transport::of(&told.address),
+                path: told.path,
                 address: told.address.clone(),
                 dialled: told.dialled,
                 responsive: connections.iter().any(|connection| connection.silent == 0),
@@ -127,6 +152,14 @@ impl Connections {
         };
         let connected = self.by_node.iter().filter_map(|(node, connections)| Some((*node, peer(connections)?)));
         self.told.send_replace(Arc::new(Peers { connected: connected.collect() }));
+    }
+}
+
+/// The other end, or the relay before it.
+fn address_of(point: &ConnectedPoint) -> Multiaddr {
+    match point {
+        ConnectedPoint::Listener { local_addr, .. } if point.is_relayed() => local_addr.clone(),
+        _ => point.get_remote_address().clone(),
     }
 }
 
@@ -142,13 +175,30 @@ mod tests {
     }
 
     #[test]
+    fn a_way_without_a_relay_is_told_whichever_is_newer() {
+        let (mut connections, peers) = Connections::new();
+        let id = ConnectionId::new_unchecked;
+        let path = || peers.borrow().connected[&NODE].path;
+        connections.opened(NODE, id(1), &point(), Path::Relayed, 0, false);
+        assert_eq!((path(), connections.relayed().count()), (Path::Relayed, 1));
+        connections.opened(NODE, id(2), &point(), Path::Punched, 0, false);
+        let first = peers.borrow().connected[&NODE].number;
+        assert_eq!((path(), connections.relayed().count()), (Path::Punched, 0));
+        connections.opened(NODE, id(3), &point(), Path::Relayed, 0, false);
+        assert_eq!((path(), peers.borrow().connected[&NODE].number), (Path::Punched, first));
+        assert_eq!(connections.ways(NODE), (Some(Path::Punched), vec![id(1), id(3)]));
+        connections.closed(NODE, id(2));
+        assert_eq!(path(), Path::Relayed);
+    }
+
+    #[test]
     fn a_flap_shows_as_a_new_number() {
         let (mut connections, peers) = Connections::new();
-        connections.opened(NODE, ConnectionId::new_unchecked(1), &point(), 0, false);
+        connections.opened(NODE, ConnectionId::new_unchecked(1), &point(), Path::Direct, 0, false);
         let first = peers.borrow().connected[&NODE].number;
         assert!(connections.closed(NODE, ConnectionId::new_unchecked(1)));
         assert!(peers.borrow().connected.is_empty());
-        connections.opened(NODE, ConnectionId::new_unchecked(2), &point(), 0, false);
+        connections.opened(NODE, ConnectionId::new_unchecked(2), &point(), Path::Direct, 0, false);
         assert!(peers.borrow().connected[&NODE].number > first);
     }
 
@@ -156,7 +206,7 @@ mod tests {
     fn a_silent_peer_is_told_at_once_and_given_up_at_the_third_time() {
         let (mut connections, peers) = Connections::new();
         let id = ConnectionId::new_unchecked(1);
-        connections.opened(NODE, id, &point(), 0, false);
+        connections.opened(NODE, id, &point(), Path::Direct, 0, false);
         assert!(!connections.pinged(NODE, id, Some(Duration::from_millis(3))));
         assert_eq!(peers.borrow().connected[&NODE].rtt(), Some(Duration::from_millis(3)));
         assert!(!connections.pinged(NODE, id, None));
@@ -171,8 +221,8 @@ mod tests {
     #[test]
     fn a_second_connection_keeps_a_peer_whose_first_one_ends() {
         let (mut connections, peers) = Connections::new();
-        connections.opened(NODE, ConnectionId::new_unchecked(1), &point(), 0, false);
-        connections.opened(NODE, ConnectionId::new_unchecked(2), &point(), 0, false);
+        connections.opened(NODE, ConnectionId::new_unchecked(1), &point(), Path::Direct, 0, false);
+        connections.opened(NODE, ConnectionId::new_unchecked(2), &point(), Path::Direct, 0, false);
         connections.closed(NODE, ConnectionId::new_unchecked(1));
         assert!(peers.borrow().connected.contains_key(&NODE));
     }
@@ -181,18 +231,18 @@ mod tests {
     fn a_further_connection_is_no_new_number_until_the_one_beside_it_ends() {
         let (mut connections, peers) = Connections::new();
         let number = || peers.borrow().connected[&NODE].number;
-        connections.opened(NODE, ConnectionId::new_unchecked(1), &point(), 0, false);
-        connections.opened(NODE, ConnectionId::new_unchecked(2), &point(), 0, false);
+        connections.opened(NODE, ConnectionId::new_unchecked(1), &point(), Path::Direct, 0, false);
+        connections.opened(NODE, ConnectionId::new_unchecked(2), &point(), Path::Direct, 0, false);
         let first = number();
-        connections.opened(NODE, ConnectionId::new_unchecked(3), &point(), 0, true);
-        connections.opened(NODE, ConnectionId::new_unchecked(4), &point(), 0, true);
+        connections.opened(NODE, ConnectionId::new_unchecked(3), &point(), Path::Direct, 0, true);
+        connections.opened(NODE, ConnectionId::new_unchecked(4), &point(), Path::Direct, 0, true);
         assert_eq!(number(), first);
         connections.closed(NODE, ConnectionId::new_unchecked(4));
         assert_eq!(number(), first, "one that only added room went");
         connections.closed(NODE, ConnectionId::new_unchecked(2));
         let second = number();
         assert!(second > first, "what was pooled on it is gone, and readers must see it");
-        connections.opened(NODE, ConnectionId::new_unchecked(5), &point(), 0, false);
+        connections.opened(NODE, ConnectionId::new_unchecked(5), &point(), Path::Direct, 0, false);
         assert!(number() > second, "a peer that dials anew began anew");
     }
 }

@@ -13,8 +13,8 @@
 //! for ever, others until they have failed so often that they are probably gone. When the last connection is lost every wait
 //! is cut short, once.
 //!
-//! TCP addresses are tried before QUIC: where both work, TCP carries bytes faster and tells at once when the process at
-//! the other end was killed.
+//! All addresses of a target are dialled at once; which of them has a head start is the transport's to say
+//! ([`super::stagger`]).
 //!
 //! **Invariant.** A target is dialled at most once at a time, and never while it is connected or barred.
 
@@ -105,16 +105,9 @@ struct Entry {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Waiting { at: Duration, path: Path },
-    Dialling { path: Path },
+    Waiting { at: Duration },
+    Dialling,
     Connected,
-}
-
-/// Which of its addresses are tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Path {
-    Tcp,
-    Rest,
 }
 
 /// The state machine.
@@ -167,7 +160,7 @@ impl Dialer {
                     is_bootstrap: true,
                     peer: None,
                     since: now,
-                    state: State::Waiting { at: now, path: Path::Rest },
+                    state: State::Waiting { at: now },
                     failures: 0,
                 };
                 self.targets.entry(Target::Address(address)).or_insert(entry);
@@ -185,7 +178,7 @@ impl Dialer {
         let courtesy = if self.local > peer && source != Source::Bootstrap { COURTESY } else { Duration::ZERO };
         let start = match self.connected.contains_key(&peer) {
             true => State::Connected,
-            false => State::Waiting { at: now + courtesy, path: Path::Tcp },
+            false => State::Waiting { at: now + courtesy },
         };
         let entry = self.targets.entry(Target::Peer(peer)).or_insert_with(|| Entry {
             addresses: Vec::new(),
@@ -212,10 +205,10 @@ impl Dialer {
         }
         entry.addresses.truncate(ADDRESSES);
         // A new address is worth a try at once; hearing the same ones again on the LAN means that it is alive there.
-        if let State::Waiting { at, .. } = entry.state {
+        if let State::Waiting { at } = entry.state {
             let soon = now + courtesy;
             if news && at > soon {
-                entry.state = State::Waiting { at: soon, path: Path::Tcp };
+                entry.state = State::Waiting { at: soon };
             }
         }
     }
@@ -267,7 +260,7 @@ impl Dialer {
     pub(super) fn succeeded(&mut self, target: &Target, peer: PeerId) {
         self.changed = true;
         let Some(entry) = self.targets.get_mut(target) else { return };
-        if matches!(entry.state, State::Dialling { .. }) {
+        if matches!(entry.state, State::Dialling) {
             self.dialling -= 1;
         }
         entry.peer = Some(peer);
@@ -282,7 +275,7 @@ impl Dialer {
         let wait = if was_member { self.jittered(FIRST_WAIT) } else { self.jittered(STRANGER_WAIT) };
         for entry in self.targets.values_mut().filter(|entry| entry.peer == Some(peer)) {
             if entry.state == State::Connected {
-                entry.state = State::Waiting { at: now + wait, path: Path::Tcp };
+                entry.state = State::Waiting { at: now + wait };
             }
         }
     }
@@ -293,27 +286,24 @@ impl Dialer {
         let soon = now + self.jittered(FIRST_WAIT);
         for entry in self.targets.values_mut() {
             entry.failures = entry.failures.min(1);
-            if let State::Waiting { at, path } = entry.state {
-                entry.state = State::Waiting { at: at.min(soon), path };
+            if let State::Waiting { at } = entry.state {
+                entry.state = State::Waiting { at: at.min(soon) };
             }
         }
     }
 
-    /// A dial did not lead to a connection. Says when the target is tried again, `None` where other addresses of it are
-    /// tried at once or it is given up.
+    /// A dial did not lead to a connection. Says when the target is tried again, `None` where it is given up.
     pub(super) fn failed(&mut self, now: Duration, target: &Target) -> Option<Duration> {
         self.changed = true;
         let factor = self.rng.random_range(0.75..1.25);
         let entry = self.targets.get_mut(target)?;
-        let State::Dialling { path } = entry.state else { return None };
+        if entry.state != State::Dialling {
+            return None;
+        }
         self.dialling -= 1;
         if entry.peer.is_some_and(|peer| self.connected.contains_key(&peer)) {
             // It dialled us meanwhile.
             entry.state = State::Connected;
-            return None;
-        }
-        if path == Path::Tcp && entry.addresses.iter().any(|address| !is_tcp(address)) {
-            entry.state = State::Waiting { at: now, path: Path::Rest };
             return None;
         }
         entry.failures += 1;
@@ -328,7 +318,7 @@ impl Dialer {
         let longest = if entry.is_bootstrap { BOOTSTRAP_WAIT_MAX } else { WAIT_MAX };
         let doubled = FIRST_WAIT.saturating_mul(1 << entry.failures.saturating_sub(1).min(16));
         let wait = doubled.min(longest).mul_f64(factor);
-        entry.state = State::Waiting { at: now + wait, path: Path::Tcp };
+        entry.state = State::Waiting { at: now + wait };
         Some(wait)
     }
 }
@@ -344,15 +334,8 @@ impl Dialer {
         let is_due = |entry: &Entry| self.due(entry).is_some_and(|at| at <= now);
         let target = self.targets.iter().find(|(_, entry)| is_due(entry)).map(|(target, _)| target.clone())?;
         let entry = self.targets.get_mut(&target)?;
-        let State::Waiting { path, .. } = entry.state else { return None };
-        let tcp: Vec<_> = entry.addresses.iter().filter(|address| is_tcp(address)).cloned().collect();
-        let (path, addresses) = match path {
-            Path::Tcp if !tcp.is_empty() => (Path::Tcp, tcp),
-            Path::Tcp => (Path::Rest, entry.addresses.clone()),
-            Path::Rest if tcp.len() == entry.addresses.len() => (Path::Rest, tcp),
-            Path::Rest => (Path::Rest, entry.addresses.iter().filter(|address| !is_tcp(address)).cloned().collect()),
-        };
-        entry.state = State::Dialling { path };
+        let addresses = entry.addresses.clone();
+        entry.state = State::Dialling;
         self.dialling += 1;
         self.changed = true;
         Some(Dial { target, addresses })
@@ -398,7 +381,7 @@ impl Dialer {
         self.neighbours.pick(|peer| {
             match targets.get(&Target::Peer(*peer)).map(|entry| (entry.state, entry.failures)) {
                 Some((State::Connected, _)) => connected.get(peer) == Some(&true),
-                Some((State::Dialling { .. } | State::Waiting { .. }, failures)) => {
+                Some((State::Dialling | State::Waiting { .. }, failures)) => {
                     failures == 0 && !barred.contains_key(peer)
                 }
                 None => false,
@@ -408,7 +391,7 @@ impl Dialer {
 
     /// When it is to be dialled, if ever.
     fn due(&self, entry: &Entry) -> Option<Duration> {
-        let State::Waiting { at, .. } = entry.state else { return None };
+        let State::Waiting { at } = entry.state else { return None };
         // Nobody has answered yet at an address without a name.
         let Some(peer) = entry.peer else { return Some(at) };
         let at = match self.needs(entry, peer) {
@@ -440,10 +423,6 @@ impl Dialer {
     }
 }
 
-fn is_tcp(address: &Multiaddr) -> bool {
-    address.iter().any(|part| matches!(part, Protocol::Tcp(_)))
-}
-
 /// The peer is said by the target; an address with another peer's id in it would never match.
 fn without_peer(mut address: Multiaddr, peer: PeerId) -> Multiaddr {
     if address.iter().last() == Some(Protocol::P2p(peer)) {
@@ -473,14 +452,12 @@ mod tests {
     }
 
     #[test]
-    fn tcp_is_tried_before_quic_and_both_before_waiting() {
+    fn all_addresses_are_dialled_at_once_and_then_it_waits() {
         let (mut dialer, peer) = dialer();
         dialer.found(S, peer, vec![quic(1), tcp(1)], Source::Heard);
         let target = Target::Peer(peer);
-        assert_eq!(dialer.poll_output(S).unwrap().addresses, [tcp(1)]);
+        assert_eq!(dialer.poll_output(S).unwrap().addresses, [tcp(1), quic(1)]);
         assert_eq!(dialer.poll_output(S), None, "once at a time");
-        assert_eq!(dialer.failed(S, &target), None);
-        assert_eq!(dialer.poll_output(S).unwrap().addresses, [quic(1)]);
         assert!(dialer.failed(S, &target).is_some());
         assert_eq!(dialer.poll_output(S), None, "it waits now");
     }

@@ -18,8 +18,12 @@ const DEFAULT: [&str; 4] =
 /// Every listener reports its addresses within this, or it never will.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Addresses in a record.
+/// Addresses in a record, and how many of them by relays: TCP and QUIC of two.
 const ANNOUNCED: usize = 8;
+const RELAYED: usize = 4;
+
+/// Bytes of one of them.
+const ADDRESS_BYTES: usize = 128;
 
 /// Binds what the configuration says and waits until each listener knows its addresses; returns what to announce.
 pub(super) async fn bind<B: NetworkBehaviour>(swarm: &mut Swarm<B>, config: &Config) -> Result<Vec<Multiaddr>, Error> {
@@ -86,19 +90,44 @@ fn innermost(error: io::Error) -> io::Error {
     found.unwrap_or(error)
 }
 
-/// What others are told: the addresses that the user announces, or those bound, loopback only where there is nothing else.
+/// What others are told: the addresses that the user announces, or those bound, loopback only where there is nothing else;
+/// and those by relays.
 pub(super) fn announced(config: &Config, listening: Vec<Multiaddr>) -> Vec<Multiaddr> {
-    let mut addresses = if config.announce.is_empty() { listening } else { config.announce.clone() };
+    let (relayed, bound): (Vec<_>, Vec<_>) = listening.into_iter().partition(is_relayed);
+    let mut addresses = if config.announce.is_empty() { bound } else { config.announce.clone() };
     if config.lan {
         addresses.retain(is_lan);
     }
     if addresses.iter().any(|address| !is_loopback(address)) {
         addresses.retain(|address| !is_loopback(address) && !is_link_local(address));
     }
+    let relayed = by_relays(relayed);
+    sort(&mut addresses);
+    addresses.truncate(ANNOUNCED - relayed.len());
+    addresses.extend(relayed);
+    addresses
+}
+
+/// Addresses by relays, as others are told them: without this node at the end, which they know; of a relay that can be dialled
+/// from anywhere not those of its own network.
+fn by_relays(mut addresses: Vec<Multiaddr>) -> Vec<Multiaddr> {
+    for address in &mut addresses {
+        if matches!(address.iter().last(), Some(Protocol::P2p(_))) {
+            address.pop();
+        }
+    }
+    if addresses.iter().any(|address| !is_lan(address)) {
+        addresses.retain(|address| !is_lan(address));
+    }
+    addresses.retain(|address| address.to_string().len() <= ADDRESS_BYTES);
+    sort(&mut addresses);
+    addresses.truncate(RELAYED);
+    addresses
+}
+
+fn sort(addresses: &mut Vec<Multiaddr>) {
     addresses.sort_by_key(|address| (ip_of(address).is_some_and(|ip| ip.is_ipv6()), address.to_string()));
     addresses.dedup();
-    addresses.truncate(ANNOUNCED);
-    addresses
 }
 
 /// The address is of this host or of a private network (RFC 1918, RFC 4193, link-local).
@@ -116,8 +145,13 @@ pub(super) fn is_confined(config: &Config) -> bool {
     !config.listen.is_empty() && config.listen.iter().all(is_loopback)
 }
 
+/// The address leads through a relay.
+pub(super) fn is_relayed(address: &Multiaddr) -> bool {
+    address.iter().any(|part| part == Protocol::P2pCircuit)
+}
+
 /// The address is of this host alone.
-fn is_loopback(address: &Multiaddr) -> bool {
+pub(super) fn is_loopback(address: &Multiaddr) -> bool {
     ip_of(address).is_some_and(|ip| ip.is_loopback())
 }
 
@@ -126,7 +160,7 @@ fn is_link_local(address: &Multiaddr) -> bool {
     matches!(ip_of(address), Some(IpAddr::V6(ip)) if ip.is_unicast_link_local())
 }
 
-fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     address.iter().find_map(|part| match part {
         Protocol::Ip4(ip) => Some(IpAddr::V4(ip)),
         Protocol::Ip6(ip) => Some(IpAddr::V6(ip)),
@@ -156,6 +190,20 @@ mod tests {
         let config = Config { lan: true, ..Config::default() };
         let both = addresses(&["/ip4/203.0.113.9/tcp/1", "/ip4/10.0.0.2/tcp/1"]);
         assert_eq!(announced(&config, both), addresses(&["/ip4/10.0.0.2/tcp/1"]));
+    }
+
+    #[test]
+    fn addresses_by_relays_come_last_and_have_their_room() {
+        let config = Config::default();
+        let id = "12D3KooWPi4DKkcJN3BrpVSvSfpd6da3hferGsBh75KPEWHKAjuD";
+        let by = |relay: &str| format!("{relay}/p2p/{id}/p2p-circuit");
+        let mut listening: Vec<_> = (1..=9).map(|n| format!("/ip4/10.0.0.{n}/tcp/1")).collect();
+        let by_public = by("/ip4/203.0.113.1/tcp/1");
+        listening.push(format!("{by_public}/p2p/{id}"));
+        listening.push(format!("{}/p2p/{id}", by("/ip4/192.168.0.9/tcp/1")));
+        let announced = announced(&config, listening.iter().map(|text| text.parse().unwrap()).collect());
+        assert_eq!((announced.len(), announced[7].to_string()), (ANNOUNCED, by_public));
+        assert!(announced[..7].iter().all(|address| !is_relayed(address)));
     }
 
     /// It kept to loopback for ever when it was started before its network was up.

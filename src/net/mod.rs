@@ -28,13 +28,21 @@ mod members;
 mod mesh;
 mod meter;
 mod neighbours;
+mod observed;
+mod path;
 mod peers;
 mod ping;
+mod punch;
+mod relay;
 mod rendezvous;
 mod renewals;
+mod reservations;
+mod stagger;
 mod streams;
 mod topics;
 mod transport;
+mod upgrades;
+mod ways;
 
 use std::{
     collections::BTreeSet,
@@ -50,7 +58,9 @@ pub use door::KNOCK;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub};
 pub use listen::is_lan;
 pub use meter::{Meter, Traffic, Volume};
+pub use path::Path;
 pub use peers::{Peer, Peers, Transport, node_of, peer_of};
+pub use relay::{Limits as RelayLimits, Relaying};
 pub use streams::{Inbound, Stream, Streams};
 use tokio::{
     net::TcpStream,
@@ -85,6 +95,12 @@ pub struct Config {
     pub announce: Vec<Multiaddr>,
     /// Bootstrap peers, with or without `/p2p/ID`: members, or servers of a DHT.
     pub peers: Vec<Multiaddr>,
+    /// Relays to be reachable by, each with `/p2p/ID` at the end; further ones are found among the members.
+    pub relays: Vec<Multiaddr>,
+    /// When this node is a relay for other members.
+    pub relaying: Relaying,
+    /// What it gives as one.
+    pub relay_limits: RelayLimits,
     /// Look for members by mDNS.
     pub mdns: bool,
     /// Look for members in a DHT.
@@ -103,6 +119,9 @@ impl Default for Config {
             listen: Vec::new(),
             announce: Vec::new(),
             peers: Vec::new(),
+            relays: Vec::new(),
+            relaying: Relaying::default(),
+            relay_limits: RelayLimits::default(),
             mdns: true,
             dht: Dht::Public,
             lan: false,
@@ -254,9 +273,9 @@ impl Net {
             directs: built.directs,
             knocks: built.knocks,
         };
-        let network = built.actor.run();
+        let (network, punching) = (built.actor.run(), built.punching);
         Ok((net, arrivals, async move {
-            tokio::join!(network, renewals);
+            tokio::join!(network, renewals, punching);
         }))
     }
 

@@ -11,6 +11,7 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId, identity, multiaddr::Protocol};
 
+use super::Path;
 use crate::ledger::NodeId;
 
 /// The members that this node is connected to.
@@ -26,12 +27,15 @@ pub struct Peer {
     /// Grows with each connection of this process but those that only add room, so that a reader sees a flap as a new
     /// number.
     pub number: u64,
-    /// Its end of the newest connection that does more than add room.
+    /// Its end of the connection that is used: the newest that does more than add room and goes by no relay, if there is
+    /// one. A relay's where it does.
     pub address: Multiaddr,
     /// This node dialled it there, so others of its ports may be reached there as well.
     pub dialled: bool,
-    /// What carries that connection.
+    /// What carries that connection, as far as the relay where there is one.
     pub transport: Transport,
+    /// By what way it goes.
+    pub path: Path,
     /// It answered the last ping. A member that does not is stopped, frozen or cut off, and the connection is kept a while
     /// to see.
     pub responsive: bool,

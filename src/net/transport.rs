@@ -1,4 +1,6 @@
-//! How bytes reach a peer: TCP (TLS 1.3 or Noise, yamux) and QUIC, names resolved, and admission on top of either.
+//! How bytes reach a peer: TCP (TLS 1.3 or Noise, yamux), QUIC, and relays, names resolved, and admission on top of each.
+//!
+//! What goes by a relay has the same handshake and the same admission from end to end as any other connection.
 
 use std::{io, time::Duration};
 
@@ -11,13 +13,14 @@ use libp2p::{
         transport::{Boxed, OrTransport, timeout::TransportTimeout},
         upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, SelectUpgrade, UpgradeInfo, Version},
     },
-    dns, identity, noise, quic, tcp, tls, yamux,
+    dns, identity, noise, quic, relay, tcp, tls, yamux,
 };
 
 use super::{
     admission::Admission,
     door::Door,
     meter::{Meter, Metered},
+    stagger::Stagger,
 };
 
 /// Streams on one connection. The library aborts beyond 4096: its connection window is 1 GiB and it sets aside 256 KiB
@@ -45,13 +48,14 @@ const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(3);
 /// A burst of new connections waits in the kernel rather than being refused.
 const BACKLOG: u32 = 1024;
 
-/// The transport of a node.
+/// The transport of a node. `relays` makes connections by relays, together with its behaviour.
 ///
 /// # Errors
 /// When no certificate can be made of the key.
 pub(super) fn build(
     keypair: &identity::Keypair,
     admission: &Admission,
+    relays: relay::client::Transport,
     door: Door,
     meter: Meter,
 ) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
@@ -63,8 +67,14 @@ pub(super) fn build(
             addressed(keypair, door, meter)?.boxed()
         }
     };
+    let relayed = relays
+        .upgrade(Version::V1Lazy)
+        .authenticate(secure(keypair)?)
+        .multiplex(muxer())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let all = Stagger(OrTransport::new(relayed, named).map(|either, _| either.into_inner()));
     let admission = admission.clone();
-    let admitted = named.and_then(move |output, point| admission.upgrade(output, point));
+    let admitted = all.and_then(move |output, point| admission.upgrade(output, point));
     Ok(TransportTimeout::new(admitted, SETUP_LIMIT).boxed())
 }
 
@@ -79,20 +89,14 @@ fn addressed(
     + Unpin
     + use<>,
 > {
-    let secure = Secure(SelectUpgrade::new(
-        tls::Config::new(keypair).map_err(io::Error::other)?,
-        noise::Config::new(keypair).map_err(io::Error::other)?,
-    ));
-    let mut muxer = yamux::Config::default();
-    muxer.set_max_num_streams(MAX_STREAMS);
     let counted = meter.clone();
     let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true).listen_backlog(BACKLOG))
         .and_then(move |socket, point| door.open(socket, point))
         .map(move |socket, _| Metered::tcp(socket, counted))
         .map_err(Either::into_inner)
         .upgrade(Version::V1Lazy)
-        .authenticate(secure)
-        .multiplex(muxer)
+        .authenticate(secure(keypair)?)
+        .multiplex(muxer())
         .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
 
     let mut datagram = quic::Config::new(keypair);
@@ -105,6 +109,19 @@ fn addressed(
         .map(move |(peer, connection), _| (peer, StreamMuxerBox::new(Metered::quic(connection, meter))));
 
     Ok(OrTransport::new(quic, tcp).map(|either, _| either.into_inner()))
+}
+
+fn secure(keypair: &identity::Keypair) -> io::Result<Secure> {
+    Ok(Secure(SelectUpgrade::new(
+        tls::Config::new(keypair).map_err(io::Error::other)?,
+        noise::Config::new(keypair).map_err(io::Error::other)?,
+    )))
+}
+
+fn muxer() -> yamux::Config {
+    let mut muxer = yamux::Config::default();
+    muxer.set_max_num_streams(MAX_STREAMS);
+    muxer
 }
 
 /// TLS 1.3 first, Noise for peers without it, as one step.

@@ -40,6 +40,12 @@ pub enum Error {
         /// What it does let the node do.
         granted: String,
     },
+    /// The invitation does not let the node be a relay.
+    #[error("the invitation does not let this node be a relay (it lets it {granted}): ask the issuer for another")]
+    MayNotRelay {
+        /// What it does let the node do.
+        granted: String,
+    },
     /// A task ended by itself; the node cannot go on without it.
     #[error("the task {0:?} ended unexpectedly; this is a bug")]
     TaskEnded(&'static str),
@@ -58,6 +64,7 @@ impl Error {
                 | Self::Uninvited
                 | Self::MayNotExpose { .. }
                 | Self::MayNotServe { .. }
+                | Self::MayNotRelay { .. }
         )
     }
 }

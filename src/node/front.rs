@@ -13,7 +13,7 @@ use crate::{
     front::{self, End, Misfit},
     gossip::Gossip,
     ledger::{NodeId, View},
-    net::{Net, Peers},
+    net::{self, Net, Peers},
 };
 
 /// One listener and how it picks.
@@ -182,7 +182,9 @@ fn tell(front: &front::Front, peers: &Peers, told: &mut Vec<(NodeId, String)>) -
     for (node, worker) in &came {
         let rtt = peers.connected.get(node).and_then(|peer| peer.rtt());
         let rtt = rtt.map(|rtt| format!("{:.1}ms", rtt.as_secs_f64() * 1000.0));
-        tracing::info!(service, worker, path = "direct", rtt, "worker up");
+        // This node's own workers are not among the peers.
+        let path = peers.connected.get(node).map_or(net::Path::Direct, |peer| peer.path).as_str();
+        tracing::info!(service, worker, path, rtt, "worker up");
     }
     for (_, worker) in told.iter().filter(|endpoint| !usable.contains(endpoint)) {
         tracing::warn!(service, worker, "worker down");

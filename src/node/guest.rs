@@ -4,7 +4,7 @@ use super::{Error, Front};
 use crate::{
     identity::{Identity, StateDir},
     ledger::{Credential, IssuerKey},
-    net::Guests,
+    net::{Guests, Relaying},
     token::Token,
     worker::Export,
 };
@@ -41,6 +41,19 @@ impl Guest {
             return Err(Error::MayNotServe { granted: invitation.in_words() });
         }
         Ok(())
+    }
+
+    /// When it is a relay, where it was told to be one `relaying`.
+    ///
+    /// # Errors
+    /// [`Error::MayNotRelay`] where it was told to be one whatever comes.
+    pub(super) fn relays(&self, relaying: Relaying) -> Result<Relaying, Error> {
+        let invitation = self.credential.invitation();
+        match relaying {
+            _ if invitation.roles.relay => Ok(relaying),
+            Relaying::Always => Err(Error::MayNotRelay { granted: invitation.in_words() }),
+            Relaying::Auto | Relaying::Never => Ok(Relaying::Never),
+        }
     }
 
     pub(super) fn credential(&self) -> &Credential {

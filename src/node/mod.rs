@@ -145,6 +145,8 @@ impl Node {
         let token = Arc::new(Membership::newest(token, &state));
         let guest = Guest::of(&token, &identity)?;
         guest.iter().try_for_each(|guest| guest.check(&config.exports, &config.fronts))?;
+        let relaying = guest.as_ref().map_or(Ok(config.net.relaying), |guest| guest.relays(config.net.relaying))?;
+        let net_config = net::Config { relaying, ..config.net };
 
         let (network_stop, work_stop) = (CancellationToken::new(), CancellationToken::new());
         // Whatever fails below takes down what was started above it, and so does dropping the node.
@@ -157,7 +159,7 @@ impl Node {
 
         let guests = guest.as_ref().map(|guest| guest.guests(&token, &state));
         let (net, arrivals, network) =
-            Net::bind(config.net, &identity, Arc::clone(&token), guests.clone(), network_stop.clone()).await?;
+            Net::bind(net_config, &identity, Arc::clone(&token), guests.clone(), network_stop.clone()).await?;
         let ledger =
             ledger::Config { issuer: token.issuer(), ..ledger::Config::new(token.network_id(), token.generation()) };
         let (gossip, ledger_task) = Gossip::new(

@@ -211,7 +211,7 @@ fn peer_of(node: NodeId, peer: &net::Peer, view: &View, account: &Account, share
     api::Peer {
         id: node.to_string(),
         name: name_of(&node, view),
-        path: "direct".to_owned(),
+        path: peer.path.as_str().to_owned(),
         transport: peer.transport.as_str().to_owned(),
         carrier: if shared.direct.is_direct(node) { "direct" } else { "stream" }.to_owned(),
         address: peer.address.to_string(),

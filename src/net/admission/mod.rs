@@ -4,9 +4,9 @@
 //! swarm hears of the connection. So there is nothing to gate later: a peer that has not proved the token meets no
 //! gossip, no identify, no DHT and no tunnel, because no code of theirs runs for it.
 //!
-//! A node may *dial* strangers for one purpose, the DHT ([`Strangers::Dht`]). Such a peer does not speak admission; the
-//! connection is let through, and [`Standing`] tells the behaviours to speak Kademlia and identify alone on it. Inbound
-//! there are no strangers.
+//! A node may *dial* strangers for two purposes, the DHT and relays that the user named ([`Strangers`]). Such a peer does
+//! not speak admission; the connection is let through, and [`Standing`] tells the behaviours to speak Kademlia, identify
+//! and the client's side of a relay alone on it. Inbound there are no strangers.
 //!
 //! When the issuer begins a new generation of the network, members prove it to each other on the connections that they
 //! have ([`Admission::renew`]), so that none has to end.
@@ -22,7 +22,7 @@ mod pending;
 mod proof;
 mod talk;
 
-use std::{io, net::IpAddr, sync::Arc, task::Poll, time::Duration};
+use std::{collections::BTreeSet, io, net::IpAddr, sync::Arc, task::Poll, time::Duration};
 
 use dashmap::{DashMap, DashSet};
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt, future};
@@ -57,13 +57,19 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// so that making room never meets one of those in practice; if it did, that peer would have to connect again.
 const REMEMBERED: usize = 16_384;
 
-/// Whether this node may dial peers that do not hold the token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Strangers {
-    /// Members alone.
-    Refuse,
-    /// Also servers of a DHT, for Kademlia and identify.
-    Dht,
+/// Which peers that do not hold the token this node may dial.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Strangers {
+    /// Servers of a DHT, for Kademlia and identify: whoever they are.
+    pub(super) dht: bool,
+    /// Relays that the user named, for their service as one.
+    pub(super) relays: BTreeSet<PeerId>,
+}
+
+impl Strangers {
+    fn may_be(&self, peer: &PeerId) -> bool {
+        self.dht || self.relays.contains(peer)
+    }
 }
 
 /// What a connected peer is to this network.
@@ -227,7 +233,7 @@ impl Admission {
             }
             ConnectedPoint::Dialer { .. } => None,
         };
-        let (standing, muxer) = tokio::time::timeout(LIMIT, self.inner.exchange(peer, muxer, point.is_dialer()))
+        let (standing, muxer) = tokio::time::timeout(LIMIT, self.inner.exchange(peer, muxer, speaks_first(&point)))
             .await
             .map_err(|_| Error::TimedOut)??;
         self.remember(peer, standing);
@@ -285,7 +291,7 @@ impl Inner {
         };
         match proved {
             Ok(member) => Ok((member, muxer)),
-            Err(Error::NotAMember) if dialler && self.strangers == Strangers::Dht => Ok((Standing::Stranger, muxer)),
+            Err(Error::NotAMember) if dialler && self.strangers.may_be(&peer) => Ok((Standing::Stranger, muxer)),
             Err(error) => Err(error),
         }
     }
@@ -313,6 +319,14 @@ impl Inner {
 
     fn talk(&self) -> Talk<'_> {
         Talk { local: self.local, keyring: &self.keyring, guests: self.guests.as_ref() }
+    }
+}
+
+/// Whether this end speaks first. Where both ends dial, to open their NATs, one of them takes the listener's part.
+fn speaks_first(point: &ConnectedPoint) -> bool {
+    match point {
+        ConnectedPoint::Dialer { role_override, .. } => role_override.is_dialer(),
+        ConnectedPoint::Listener { .. } => false,
     }
 }
 

@@ -20,7 +20,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
 use super::{Inbound, Streams, handler::Handler};
-use crate::net::admission::{Admission, Standing};
+use crate::net::{
+    admission::{Admission, Standing},
+    listen::is_relayed,
+};
 
 /// Streams wanted on one connection and not yet asked of its muxer. The handler takes them as fast as it is polled, so
 /// this only smooths bursts; when it is full the opener waits, under its own connect timeout.
@@ -42,7 +45,7 @@ impl Behaviour {
         Self { admission, accept, streams }
     }
 
-    fn handler(&self, peer: PeerId, id: ConnectionId, dialled: Option<&Multiaddr>) -> Handler {
+    fn handler(&self, peer: PeerId, id: ConnectionId, relayed: bool, dialled: Option<&Multiaddr>) -> Handler {
         let (open, opening) = mpsc::channel(OPENING);
         let mut room = self.streams.rooms.entry(peer).or_default();
         let further = match dialled {
@@ -52,7 +55,7 @@ impl Behaviour {
         if dialled.is_some() {
             self.admission.dials_further(peer, false);
         }
-        let inbound = room.add(id, dialled.cloned(), open, further);
+        let inbound = room.add(id, relayed, dialled.cloned(), open, further);
         Handler::new(peer, &self.accept, opening, inbound, self.streams.clone())
     }
 
@@ -84,10 +87,10 @@ impl NetworkBehaviour for Behaviour {
         &mut self,
         id: ConnectionId,
         peer: PeerId,
-        _: &Multiaddr,
+        local: &Multiaddr,
         _: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(peer, id, None))
+        Ok(self.handler(peer, id, is_relayed(local), None))
     }
 
     fn handle_established_outbound_connection(
@@ -98,7 +101,7 @@ impl NetworkBehaviour for Behaviour {
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(peer, id, Some(address)))
+        Ok(self.handler(peer, id, is_relayed(address), Some(address)))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {

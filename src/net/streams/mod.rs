@@ -25,7 +25,7 @@ use std::{
 pub(super) use behaviour::Behaviour;
 use dashmap::DashMap;
 use futures::task::AtomicWaker;
-use libp2p::{PeerId, StreamProtocol};
+use libp2p::{PeerId, StreamProtocol, swarm::ConnectionId};
 pub(super) use room::CONNECTIONS;
 use room::{Place, Room, Taken};
 pub use stream::Stream;
@@ -152,6 +152,11 @@ impl Streams {
     /// Nobody has a use for the connections to `peer` but the ledger, as far as this end can know.
     pub(super) fn is_unused(&self, peer: &PeerId) -> bool {
         self.rooms.get(peer).is_some_and(|room| room.is_unused())
+    }
+
+    /// No stream is open on that connection to `peer`.
+    pub(super) fn is_idle(&self, peer: &PeerId, id: ConnectionId) -> bool {
+        self.rooms.get(peer).is_none_or(|room| room.is_idle(id))
     }
 
     /// The peer opened a stream other than for a sync.

@@ -6,7 +6,7 @@
 //! **further** connection, before the last place is taken, for either end.
 //!
 //! Connections that were there before the newest one that is not a further one get no new streams while it lives: the
-//! peer may have started anew.
+//! peer may have started anew. Nor do connections by a relay while there is one without; the streams that run there go on.
 //!
 //! **Invariant.** The places given and not dropped on a connection are at most [`PLACES`].
 //!
@@ -57,6 +57,8 @@ struct Connection {
     id: ConnectionId,
     /// The connection that this one was made beside, to have more room; itself for all others.
     beside: ConnectionId,
+    /// It goes by a relay.
+    relayed: bool,
     /// Where this node dialled it; none where the peer did.
     dialled: Option<Multiaddr>,
     open: mpsc::Sender<Open>,
@@ -93,6 +95,7 @@ impl Room {
     pub(super) fn add(
         &mut self,
         id: ConnectionId,
+        relayed: bool,
         dialled: Option<Multiaddr>,
         open: mpsc::Sender<Open>,
         further: bool,
@@ -104,7 +107,7 @@ impl Room {
         let beside = self.connections.last().filter(|_| further).map_or(id, |last| last.beside);
         let inbound = Arc::default();
         let connection =
-            Connection { id, beside, dialled, open, outbound: Arc::default(), inbound: Arc::clone(&inbound) };
+            Connection { id, beside, relayed, dialled, open, outbound: Arc::default(), inbound: Arc::clone(&inbound) };
         self.connections.push(connection);
         self.changed.notify_waiters();
         inbound
@@ -161,7 +164,13 @@ impl Room {
         if outbound.min(inbound) >= SPARE {
             return None;
         }
-        self.current().find_map(|connection| connection.dialled.clone())
+        let direct = self.current().filter(|connection| !connection.relayed);
+        direct.into_iter().find_map(|connection| connection.dialled.clone())
+    }
+
+    /// No stream is open on the connection.
+    pub(super) fn is_idle(&self, id: ConnectionId) -> bool {
+        self.connections.iter().filter(|connection| connection.id == id).all(|connection| connection.used() == 0)
     }
 
     /// The further connection that was wanted is being dialled.
@@ -187,6 +196,8 @@ impl Room {
     /// The connections that get new streams, newest first.
     fn current(&self) -> impl Iterator<Item = &Connection> {
         let living = || self.connections.iter().rev().filter(|connection| !connection.open.is_closed());
+        let has_way = living().any(|connection| !connection.relayed);
+        let living = move || living().filter(move |connection| !(has_way && connection.relayed));
         let newest = living().next().map(|newest| newest.beside);
         living().filter(move |connection| Some(connection.beside) == newest)
     }
@@ -232,6 +243,7 @@ mod tests {
     #[derive(Default)]
     struct Lab {
         room: Room,
+        relayed: bool,
         opening: Vec<mpsc::Receiver<Open>>,
         places: Vec<Place>,
     }
@@ -240,7 +252,7 @@ mod tests {
         fn connect(&mut self, id: usize, dialled: bool, further: bool) -> Arc<AtomicUsize> {
             let (open, opening) = mpsc::channel(1);
             self.opening.push(opening);
-            self.room.add(ConnectionId::new_unchecked(id), dialled.then(address), open, further)
+            self.room.add(ConnectionId::new_unchecked(id), self.relayed, dialled.then(address), open, further)
         }
 
         /// Takes all places there are, and then what is said.
@@ -363,6 +375,27 @@ mod tests {
         assert!(lab.room.is_unused());
         lab.room.use_it();
         assert!(!lab.room.is_unused(), "it may be used again");
+    }
+
+    #[test]
+    fn a_way_without_a_relay_gets_the_new_streams_and_a_relay_serves_where_there_is_none() {
+        let (mut lab, now) = (Lab { relayed: true, ..Lab::default() }, Instant::now());
+        lab.connect(1, true, false);
+        let Taken::Place(_, running) = lab.room.take(now) else { panic!("there is room") };
+        lab.relayed = false;
+        lab.connect(2, true, false);
+        lab.relayed = true;
+        lab.connect(3, true, false);
+        let used = |lab: &Lab, n: usize| lab.room.connections[n].outbound.load(Ordering::Relaxed);
+        let Taken::Place(_, _direct) = lab.room.take(now) else { panic!("there is room") };
+        assert_eq!((used(&lab, 0), used(&lab, 1), used(&lab, 2)), (1, 1, 0));
+        assert!(!lab.room.is_idle(id(1)) && !lab.room.is_idle(id(2)) && lab.room.is_idle(id(3)));
+        drop(running);
+        assert!(lab.room.is_idle(id(1)));
+        lab.room.remove(id(2), now);
+        assert!(matches!(lab.room.take(now), Taken::Place(..)));
+        lab.fill(now);
+        assert_eq!(lab.room.wants(now), None, "more room is not made by a relay");
     }
 
     #[test]

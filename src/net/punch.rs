@@ -1,0 +1,240 @@
+//! Both ends dial at the same moment, each from the port that its own NAT already lets out, so that each NAT takes the packets
+//! of the other for answers.
+//!
+//! Two members that a relay connects agree on that moment over a stream between them, as DCUtR does (libp2p specs,
+//! `relay/DCUtR.md`):
+//!
+//! ```text
+//!  ours (a list of addresses)  ──────────────▶
+//!                              ◀──────────────  theirs; the round trip is known
+//!  now (one byte)              ──────────────▶  dials, in the listener's part
+//!  dials half a round trip later
+//! ```
+//!
+//! A list is the number of its addresses, one byte, and each address behind its length, one byte. Addresses are multiaddrs in
+//! binary form.
+//!
+//! It is not libp2p's own behaviour for three reasons. That tries when a relayed connection begins and never again; it offers the
+//! port where this node listens instead of the one that others see, which only some NATs keep; and it panics where two of its
+//! dials succeed.
+
+use std::{io, sync::Arc, time::Duration};
+
+use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use libp2p::{Multiaddr, PeerId, StreamProtocol};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Inbound, Streams, listen::is_relayed};
+
+/// The agreement's protocol.
+pub(super) const PUNCH: StreamProtocol = StreamProtocol::new("/p2p-fed/punch/1");
+
+/// Addresses in a list at most: what is dialled at once.
+const ADDRESSES: usize = 16;
+
+/// Agreements under way at once, over all members; further ones wait.
+const AT_ONCE: usize = 64;
+
+/// How long an agreement may take.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Dials that are agreed on and not yet made. They are made as fast as the actor runs.
+const AGREED: usize = 64;
+
+/// Says that now is the moment.
+const NOW: u8 = 1;
+
+/// A dial to be made at once.
+#[derive(Debug)]
+pub(super) struct Dial {
+    pub(super) peer: PeerId,
+    pub(super) addresses: Vec<Multiaddr>,
+    /// In the listener's part.
+    pub(super) listens: bool,
+}
+
+/// Asks for agreements. The queue holds as many as are under way at once, and what does not fit is tried later.
+#[derive(Debug)]
+pub(super) struct Puncher(mpsc::Sender<PeerId>);
+
+impl Puncher {
+    /// The asker, the dials that are agreed on, and the task that agrees: with those that ask (`arriving`) and those that are
+    /// asked. `own` are the addresses at which others might see this node.
+    pub(super) fn new(
+        arriving: mpsc::Receiver<Inbound>,
+        streams: Streams,
+        own: watch::Receiver<Arc<Vec<Multiaddr>>>,
+        cancel: CancellationToken,
+    ) -> (Self, mpsc::Receiver<Dial>, impl Future<Output = ()> + Send) {
+        let (wanted, asked) = mpsc::channel(AT_ONCE);
+        let (agreed, dials) = mpsc::channel(AGREED);
+        (Self(wanted), dials, run(asked, arriving, agreed, streams, own, cancel))
+    }
+
+    pub(super) fn ask(&self, peer: PeerId) {
+        // Full: the next try is seconds away.
+        let _ = self.0.try_send(peer);
+    }
+}
+
+async fn run(
+    mut asked: mpsc::Receiver<PeerId>,
+    mut arriving: mpsc::Receiver<Inbound>,
+    agreed: mpsc::Sender<Dial>,
+    streams: Streams,
+    own: watch::Receiver<Arc<Vec<Multiaddr>>>,
+    cancel: CancellationToken,
+) {
+    let mut talks: JoinSet<()> = JoinSet::new();
+    loop {
+        let has_room = talks.len() < AT_ONCE;
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => break,
+            Some(_) = talks.join_next() => {}
+            Some(Inbound { peer, mut stream }) = arriving.recv(), if has_room => {
+                let (own, agreed) = (own.borrow().clone(), agreed.clone());
+                talks.spawn(async move {
+                    let talk = timeout(LIMIT, answer(&mut stream, &own)).await;
+                    conclude(peer, true, talk.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())), &agreed).await;
+                });
+            }
+            Some(peer) = asked.recv(), if has_room => {
+                let (own, agreed, streams) = (own.borrow().clone(), agreed.clone(), streams.clone());
+                talks.spawn(async move {
+                    let talk = async { propose(&mut streams.open(peer, PUNCH).await?, &own).await };
+                    let talk = timeout(LIMIT, talk).await;
+                    conclude(peer, false, talk.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())), &agreed).await;
+                });
+            }
+            else => break,
+        }
+    }
+    talks.shutdown().await;
+}
+
+async fn conclude(peer: PeerId, listens: bool, talk: io::Result<Vec<Multiaddr>>, agreed: &mpsc::Sender<Dial>) {
+    match talk {
+        Ok(addresses) if addresses.is_empty() => {}
+        Ok(addresses) => {
+            tracing::debug!(%peer, ?addresses, listens, "both ends dial now");
+            // The actor ends first when the node stops.
+            let _ = agreed.send(Dial { peer, addresses, listens }).await;
+        }
+        Err(error) => tracing::debug!(%peer, %error, "no agreement to dial at the same moment"),
+    }
+}
+
+/// The part of the one that asks. Returns where to dial, when the moment has come.
+async fn propose(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), own: &[Multiaddr]) -> io::Result<Vec<Multiaddr>> {
+    let asked = Instant::now();
+    write(stream, own).await?;
+    let theirs = read(stream).await?;
+    let half = asked.elapsed() / 2;
+    stream.write_all(&[NOW]).await?;
+    stream.close().await?;
+    sleep(half).await;
+    Ok(theirs)
+}
+
+/// The part of the one that is asked.
+async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), own: &[Multiaddr]) -> io::Result<Vec<Multiaddr>> {
+    let theirs = read(stream).await?;
+    write(stream, own).await?;
+    let mut word = [0];
+    stream.read_exact(&mut word).await?;
+    if word != [NOW] {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "not the word that was agreed on"));
+    }
+    Ok(theirs)
+}
+
+async fn write(stream: &mut (impl AsyncWrite + Unpin), addresses: &[Multiaddr]) -> io::Result<()> {
+    let sized = |address: &Multiaddr| Some((u8::try_from(address.as_ref().len()).ok()?, address.to_vec()));
+    let sized: Vec<_> = addresses.iter().filter_map(sized).take(ADDRESSES).collect();
+    let mut list = vec![sized.len() as u8];
+    for (length, address) in sized {
+        list.push(length);
+        list.extend(address);
+    }
+    stream.write_all(&list).await?;
+    stream.flush().await
+}
+
+/// Addresses by relays, and what is no address, are left out.
+async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<Multiaddr>> {
+    let mut count = [0];
+    stream.read_exact(&mut count).await?;
+    if usize::from(count[0]) > ADDRESSES {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "too many addresses"));
+    }
+    let mut addresses = Vec::new();
+    for _ in 0..count[0] {
+        let mut length = [0];
+        stream.read_exact(&mut length).await?;
+        let mut bytes = vec![0; length[0].into()];
+        stream.read_exact(&mut bytes).await?;
+        if let Ok(address) = Multiaddr::try_from(bytes)
+            && !is_relayed(&address)
+        {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::io::Cursor;
+    use tokio_util::compat::TokioAsyncReadCompatExt;
+
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<Multiaddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_end_learns_where_the_other_is_and_they_dial_at_the_same_moment() {
+        let (a, b) = tokio::io::duplex(4096);
+        let (ours, theirs) = (addresses(&["/ip4/192.0.2.1/tcp/1"]), addresses(&["/ip4/192.0.2.2/udp/2/quic-v1"]));
+        let (mut a, mut b) = (a.compat(), b.compat());
+        let (at_a, at_b) = tokio::join!(propose(&mut a, &ours), answer(&mut b, &theirs));
+        assert_eq!((at_a.unwrap(), at_b.unwrap()), (theirs, ours));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_list_of_addresses_is_an_error_and_relays_are_left_out() {
+        let relayed = "/ip4/192.0.2.1/tcp/1/p2p/12D3KooWPi4DKkcJN3BrpVSvSfpd6da3hferGsBh75KPEWHKAjuD/p2p-circuit";
+        let plain = addresses(&["/ip4/192.0.2.1/tcp/1"]);
+        let mut list = Vec::new();
+        write(&mut list, &[addresses(&[relayed]), plain.clone(), plain.clone()].concat()).await.unwrap();
+        assert_eq!(read(&mut Cursor::new(&list)).await.unwrap(), [plain.clone(), plain.clone()].concat());
+        for cut in 0..list.len() {
+            assert!(read(&mut Cursor::new(&list[..cut])).await.is_err(), "{cut}");
+        }
+        assert!(read(&mut Cursor::new([ADDRESSES as u8 + 1; 300])).await.is_err());
+        assert_eq!(read(&mut Cursor::new([1, 2, 255, 255])).await.unwrap(), []);
+        let mut long = Vec::new();
+        write(&mut long, &vec![plain[0].clone(); 300]).await.unwrap();
+        assert_eq!(read(&mut Cursor::new(&long)).await.unwrap().len(), ADDRESSES);
+    }
+
+    #[tokio::test]
+    async fn who_says_something_else_is_not_dialled() {
+        let (a, b) = tokio::io::duplex(4096);
+        let mut b = b.compat();
+        let other = async {
+            let mut a = a.compat();
+            write(&mut a, &[]).await.unwrap();
+            read(&mut a).await.unwrap();
+            a.write_all(&[NOW + 1]).await.unwrap();
+        };
+        assert!(tokio::join!(answer(&mut b, &[]), other).0.is_err());
+    }
+}

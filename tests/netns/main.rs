@@ -1,0 +1,37 @@
+//! Nodes on different networks, with the kernel's own NAT between them: `make netns`, as root.
+//!
+//! Each test has a lab of its own: namespaces whose names hold the process's id, so that it can run twice at once, and that
+//! are removed when it ends, or by the next run if it was killed. In the middle is a bridge, "the internet" (203.0.113.0/24); sites
+//! are a router with a NAT and a host behind it.
+//!
+//! `P2P_FED_BIN` names the binary. Nothing is waited for by sleeping alone: every wait is for something that a node says, and
+//! bounded.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "what a test measured is shown with it")]
+#![allow(unreachable_pub, reason = "one crate, whose modules are each other's only users")]
+
+mod lab;
+mod node;
+mod paths;
+mod relays;
+mod shell;
+
+use std::time::{Duration, Instant};
+
+/// Between two looks at a condition that nothing announces.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Looks again and again until there is something to see; fails after `limit`. Returns how long it took as well.
+async fn within<T>(limit: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> (T, Duration) {
+    let began = Instant::now();
+    loop {
+        if let Some(seen) = look().await {
+            let took = began.elapsed();
+            println!("measured: {what} after {:.1} s", took.as_secs_f64());
+            return (seen, took);
+        }
+        assert!(began.elapsed() < limit, "waited {} s for {what}", limit.as_secs());
+        tokio::time::sleep(GLANCE).await;
+    }
+}
