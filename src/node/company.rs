@@ -17,7 +17,7 @@ use crate::{
     balance,
     gossip::Gossip,
     ledger::{NodeId, View},
-    net::{Net, Peers, is_lan},
+    net::{Net, Path, Peers, is_lan},
     worker::Worker,
 };
 
@@ -98,7 +98,8 @@ fn workers_of(fronts: &[balance::Config], view: &View) -> BTreeSet<NodeId> {
 
 impl Dialled {
     fn note(&mut self, peers: &Peers) {
-        for peer in peers.connected.values().filter(|peer| !peer.dialled) {
+        // Who came by a relay or through a punched NAT did not dial it.
+        for peer in peers.connected.values().filter(|peer| peer.path == Path::Direct && !peer.dialled) {
             match is_lan(&peer.address) {
                 true => self.from_near = true,
                 false => self.from_afar = true,
