@@ -72,8 +72,8 @@ target/tools/bin/h2spec:
 	GOBIN="$(CURDIR)/target/tools/bin" go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 
 netns: build ## nodes on networks of their own with NATs between them: relays, hole punches; needs root
-	@missing=; for tool in ip nft setpriv curl; do PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || missing=1; done; \
-	if [ -n "$$missing" ]; then $(SUDO) apt-get update -qq && $(SUDO) $(APT) iproute2 nftables util-linux curl; fi
+	@missing=; for tool in ip nft conntrack setpriv curl; do PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then $(SUDO) apt-get update -qq && $(SUDO) $(APT) iproute2 nftables conntrack util-linux curl; fi
 	P2P_FED_BIN="$(CURDIR)/$(BIN)" $(CARGO) test --locked --package p2p-fed-netns --test netns -- --ignored --nocapture --test-threads=1
 
 sim: ## the seeded simulation alone, longer: make sim SEEDS=10000

@@ -72,7 +72,7 @@ pub(crate) struct NodeFlags {
     #[arg(long, value_name = "MULTIADDR", value_delimiter = ',', env = "P2P_FED_RELAY", help_heading = "Network")]
     relay: Vec<Address>,
 
-    /// When this node is a relay for other members: auto (with --announce-addr), always or never [default: auto]
+    /// When this node is a relay for other members: auto (with an address of the internet), always or never [default: auto]
     #[arg(long, value_name = "WHEN", env = "P2P_FED_RELAYING", help_heading = "Network")]
     relaying: Option<Serving>,
 

@@ -61,7 +61,7 @@ pub struct Settings {
     /// found by themselves.
     #[serde(default, deserialize_with = "text::list")]
     pub relays: Option<Vec<Address>>,
-    /// When this node is a relay for other members: `auto` (where `announce_addrs` says that others can dial it), `always`, `never`.
+    /// When this node is a relay for other members: `auto` (with an address of the internet, or `announce_addrs`), `always`, `never`.
     /// Default `auto`.
     #[serde(default, deserialize_with = "text::option")]
     pub relaying: Option<Serving>,

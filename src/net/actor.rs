@@ -225,8 +225,9 @@ impl Actor {
         for address in self.config.peers.clone() {
             self.dialer.bootstrap(Duration::ZERO, address);
         }
-        let is_known = self.config.relaying == Relaying::Always || !self.config.announce.is_empty();
-        self.ways.reachable(&mut self.swarm, is_known);
+        if self.config.relaying == Relaying::Always || !self.config.announce.is_empty() {
+            self.ways.reachable();
+        }
         self.tick();
     }
 
@@ -514,7 +515,13 @@ impl Actor {
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(address = %send_back_addr, error = complaint::of(&error), "inbound connection refused");
             }
-            SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => self.addresses_changed(),
+            SwarmEvent::NewListenAddr { .. } => self.addresses_changed(),
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.addresses_changed();
+                if !listen::is_relayed(&address) {
+                    self.moved();
+                }
+            }
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
                 let was_by_relay = self.ways.listener_closed(self.now(), listener_id);
                 match reason {
@@ -637,6 +644,17 @@ impl Actor {
         }
     }
 
+    /// This node has lost an address. Connections from there are dead, and their other ends will not hear of it: all members are
+    /// dialled once more, and new streams take the newest connection. What is dead is found out by ping.
+    fn moved(&mut self) {
+        for (peer, addresses) in self.dialer.known() {
+            let options = DialOpts::peer_id(peer).condition(PeerCondition::NotDialing).addresses(addresses).build();
+            if let Err(error) = self.swarm.dial(options) {
+                tracing::debug!(%peer, error = complaint::of(&error), "not dialled once more");
+            }
+        }
+    }
+
     /// Tells the DHT, mDNS and the layers above where this node listens now.
     fn addresses_changed(&mut self) {
         let listening: Vec<Multiaddr> = self.swarm.listeners().cloned().collect();
@@ -651,7 +669,7 @@ impl Actor {
             self.swarm.add_external_address(address.clone());
         }
         let now = self.now();
-        self.ways.announced(now, &announced);
+        self.ways.announced(now, &mut self.swarm, &announced);
         self.addresses.send_if_modified(|addresses| {
             let changed = *addresses != announced;
             if changed {

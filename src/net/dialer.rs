@@ -371,6 +371,14 @@ impl Dialer {
         !is_barred && (self.is_small() || self.company() < PICKED || !self.listed.contains(peer))
     }
 
+    /// Members that are connected, and where they may be reached.
+    pub(super) fn known(&self) -> Vec<(PeerId, Vec<Multiaddr>)> {
+        let members = self.connected.iter().filter(|(_, is_member)| **is_member).map(|(peer, _)| *peer);
+        let with_addresses =
+            members.filter_map(|peer| Some((peer, self.targets.get(&Target::Peer(peer))?.addresses.clone())));
+        with_addresses.filter(|(_, addresses)| !addresses.is_empty()).collect()
+    }
+
     /// Members that are connected.
     pub(super) fn company(&self) -> usize {
         self.connected.values().filter(|is_member| **is_member).count()

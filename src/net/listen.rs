@@ -145,6 +145,17 @@ pub(super) fn is_confined(config: &Config) -> bool {
     !config.listen.is_empty() && config.listen.iter().all(is_loopback)
 }
 
+/// The address is one of the internet: of no private network, and of no provider's own (RFC 6598).
+pub(super) fn is_public(address: &Multiaddr) -> bool {
+    match ip_of(address) {
+        Some(IpAddr::V4(ip)) => {
+            !(is_lan(address) || ip.is_unspecified() || (ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64))
+        }
+        Some(IpAddr::V6(ip)) => !(is_lan(address) || ip.is_unspecified()),
+        None => false,
+    }
+}
+
 /// The address leads through a relay.
 pub(super) fn is_relayed(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::P2pCircuit)
@@ -204,6 +215,21 @@ mod tests {
         let announced = announced(&config, listening.iter().map(|text| text.parse().unwrap()).collect());
         assert_eq!((announced.len(), announced[7].to_string()), (ANNOUNCED, by_public));
         assert!(announced[..7].iter().all(|address| !is_relayed(address)));
+    }
+
+    #[test]
+    fn the_internet_is_no_private_network_and_no_provider_s() {
+        let is_public = |text: &str| is_public(&format!("{text}/tcp/1").parse().unwrap());
+        assert!(["/ip4/203.0.113.1", "/ip4/100.128.0.1", "/ip6/2001:db8::1"].into_iter().all(is_public));
+        let others = [
+            "/ip4/100.64.0.1",
+            "/ip4/192.168.0.1",
+            "/ip4/127.0.0.1",
+            "/ip6/fd00::1",
+            "/ip6/fe80::1",
+            "/dns4/a.example",
+        ];
+        assert!(!others.into_iter().any(is_public));
     }
 
     /// It kept to loopback for ever when it was started before its network was up.

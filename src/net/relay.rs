@@ -13,7 +13,7 @@ use libp2p::{PeerId, relay};
 pub enum Relaying {
     /// Never.
     Never,
-    /// Where it is known that others can dial it: the user announces addresses.
+    /// Where it seems that others can dial it: it has an address of the internet, or the user announces one.
     #[default]
     Auto,
     /// Always: the user knows that they can.

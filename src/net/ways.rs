@@ -81,27 +81,26 @@ impl Ways {
         (ways, task)
     }
 
-    /// Whether others can dial this node.
-    pub(super) fn reachable(&mut self, swarm: &mut Swarm<Behaviour>, is_reachable: bool) {
-        if is_reachable != self.is_reachable {
-            tracing::debug!(is_reachable, "others can dial this node, or not");
-        }
-        self.is_reachable = is_reachable;
-        self.reservations.reachable(is_reachable);
+    /// The user says that others can dial this node, so that it needs no relay.
+    pub(super) fn reachable(&mut self) {
+        self.is_reachable = true;
+        self.reservations.reachable(true);
+    }
+
+    /// This node's own addresses are these now.
+    pub(super) fn announced(&mut self, now: Duration, swarm: &mut Swarm<Behaviour>, announced: &[Multiaddr]) {
+        self.announced = announced.iter().filter(|address| !listen::is_relayed(address)).cloned().collect();
+        self.upgrades.hurry(now);
+        self.tell();
+        // Who has an address of the internet may be behind a firewall all the same. No harm is done: nobody asks a relay that
+        // it could not dial.
         let is_relay = match self.relaying {
             Relaying::Never => false,
-            Relaying::Auto => is_reachable,
+            Relaying::Auto => self.is_reachable || self.announced.iter().any(listen::is_public),
             Relaying::Always => true,
         };
         let status = if is_relay { relay::Status::Enable } else { relay::Status::Disable };
         swarm.behaviour_mut().members.relay.set_status(Some(status));
-    }
-
-    /// This node's own addresses are these now.
-    pub(super) fn announced(&mut self, now: Duration, announced: &[Multiaddr]) {
-        self.announced = announced.iter().filter(|address| !listen::is_relayed(address)).cloned().collect();
-        self.upgrades.hurry(now);
-        self.tell();
     }
 
     /// A peer said who it is, `at_first` or because something changed. `way` is of a member alone, and not all of those
@@ -122,14 +121,12 @@ impl Ways {
             self.tell();
             self.upgrades.hurry(now);
         }
-        if may_relay && info.protocols.contains(&relay::HOP_PROTOCOL_NAME) {
-            let far =
-                || info.listen_addrs.iter().find(|address| !listen::is_lan(address) && !listen::is_relayed(address));
-            let near = || info.listen_addrs.iter().find(|address| !listen::is_relayed(address));
-            let address = dialled.or_else(|| far().cloned()).or_else(|| near().cloned());
-            if let Some(address) = address {
-                self.reservations.offered(peer, split(&address).1);
-            }
+        // One that this node could not dial, others can't either.
+        if may_relay
+            && info.protocols.contains(&relay::HOP_PROTOCOL_NAME)
+            && let Some(address) = dialled
+        {
+            self.reservations.offered(peer, split(&address).1);
         }
     }
 

@@ -87,18 +87,31 @@ impl Lab {
         Host { space, address }
     }
 
-    /// A network of its own, without internet and DNS.
-    pub fn lan(&mut self, names: [&str; 2]) -> [Host; 2] {
+    /// A network of its own, without internet and DNS: `10.9.0.` and `/24`, say.
+    pub fn lan(&mut self, names: [&str; 2], (prefix, length): (&str, &str)) -> [Host; 2] {
         let switch = self.space("switch");
         run(&format!("ip -n {switch} link add br0 type bridge"));
         run(&format!("ip -n {switch} link set br0 up"));
         names.map(|name| {
             let space = self.space(name);
             self.hosts += 1;
-            let address = format!("10.9.0.{}", self.hosts);
-            self.plug(&switch, &space, &format!("{address}/24"));
+            let address = format!("{prefix}{}", self.hosts);
+            self.plug(&switch, &space, &format!("{address}{length}"));
             Host { space, address }
         })
+    }
+
+    /// The host has another address from now on, and not the one it had.
+    pub fn readdress(&self, host: &mut Host, address: &str, length: &str) {
+        // In this order: with the first address of a network the kernel removes the others of it as well.
+        run(&format!("ip -n {} addr del {}{length} dev eth0", host.space, host.address));
+        run(&format!("ip -n {} addr add {address}{length} dev eth0", host.space));
+        host.address = address.to_owned();
+    }
+
+    /// The router of a site has forgotten every connection.
+    pub fn reboot(&self, site: &Host) {
+        run(&format!("ip netns exec {}-r conntrack -F", site.space));
     }
 
     /// Nothing passes between two hosts on the internet any more.
@@ -151,8 +164,10 @@ impl Lab {
         let port = format!("p{}", self.hosts);
         run(&format!("ip link add {port} netns {switch} type veth peer name eth0 netns {space}"));
         run(&format!("ip -n {switch} link set {port} master br0 up"));
-        run(&format!("ip -n {space} addr add {address} dev eth0"));
+        // Duplicates are looked for by nobody: an IPv6 address can be used at once.
+        let at_once = if address.contains(':') { " nodad" } else { "" };
         run(&format!("ip -n {space} link set eth0 up"));
+        run(&format!("ip -n {space} addr add {address} dev eth0{at_once}"));
     }
 
     fn rules(&self, space: &str, rules: &str) {

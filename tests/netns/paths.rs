@@ -85,10 +85,58 @@ async fn f_04_where_no_datagrams_pass_tcp_does() {
 #[ignore = "needs root: make netns"]
 async fn f_09_without_internet_and_dns_a_lan_is_enough() {
     let (mut lab, network) = (Lab::new(), Network::new().await);
-    let [one, other] = lab.lan(["one", "other"]);
+    let [one, other] = lab.lan(["one", "other"], ("10.9.0.", "/24"));
     let _backend = backend(&one).await;
     let _worker = network.start(&one, "worker", &["expose", "8000"]).await;
     let _front = network.start(&other, "front", &["serve"]).await;
     let is_there = async || get(&other, "/quick", 5 * S).await;
     assert_eq!(within(5 * S, "an answer", is_there).await.0, body());
+}
+
+#[tokio::test]
+#[ignore = "needs root: make netns"]
+async fn with_ipv6_alone_a_lan_is_enough() {
+    let (mut lab, network) = (Lab::new(), Network::new().await);
+    let [one, other] = lab.lan(["one", "other"], ("fd00:9::", "/64"));
+    let _backend = backend(&one).await;
+    let _worker = network.start(&one, "worker", &["expose", "8000"]).await;
+    let front = network.start(&other, "front", &["serve"]).await;
+    let is_there = async || get(&other, "/quick", 5 * S).await;
+    assert_eq!(within(5 * S, "an answer", is_there).await.0, body());
+    assert!(front.peer("worker").await.unwrap().address.starts_with("/ip6/"));
+}
+
+#[tokio::test]
+#[ignore = "needs root: make netns"]
+async fn a_worker_with_another_address_is_back_within_fifteen_seconds() {
+    let (mut lab, network) = (Lab::new(), Network::new().await);
+    let [mut one, other] = lab.lan(["one", "other"], ("10.9.0.", "/24"));
+    let _backend = backend(&one).await;
+    let _worker = network.start(&one, "worker", &["expose", "8000"]).await;
+    let front = network.start(&other, "front", &["serve"]).await;
+    within(5 * S, "an answer", async || get(&other, "/quick", 2 * S).await).await;
+    lab.readdress(&mut one, "10.9.0.77", "/24");
+    let is_back = async || {
+        let peer = front.peer("worker").await.filter(|peer| peer.address.contains("10.9.0.77"))?;
+        get(&other, "/quick", 2 * S).await.filter(|answer| *answer == body()).map(|_| peer)
+    };
+    within(15 * S, "the worker at its new address", is_back).await;
+}
+
+#[tokio::test]
+#[ignore = "needs root: make netns"]
+async fn a_stream_outlives_a_nat_that_forgot_it() {
+    let (mut lab, network) = (Lab::new(), Network::new().await);
+    let (public, one) = (lab.public("public"), lab.site("one", Nat::Cone));
+    let _backend = backend(&one).await;
+    let front = network.start(&public, "front", &[&["serve"], &PRIVATE[..]].concat()).await;
+    let peer = front.address("tcp");
+    let _worker = network.start(&one, "worker", &[&["expose", "8000", "--peer", peer], &PRIVATE[..]].concat()).await;
+    within(10 * S, "an answer", async || get(&public, "/quick", 5 * S).await).await;
+    let host = public.clone();
+    let running = tokio::spawn(async move { get(&host, "/", 60 * S).await });
+    let is_running = async || front.status().await.filter(|status| status.fronts[0].in_flight == 1);
+    within(5 * S, "a running stream", is_running).await;
+    lab.reboot(&one);
+    assert_eq!(running.await.unwrap(), Some(body()));
 }

@@ -68,6 +68,21 @@ async fn f_10_when_a_relay_is_killed_another_one_carries_the_next_request() {
 
 #[tokio::test]
 #[ignore = "needs root: make netns"]
+async fn any_member_with_an_address_of_the_internet_is_a_relay() {
+    let (mut lab, network) = (Lab::new(), Network::new().await);
+    let public = lab.public("public");
+    let (one, other) = (lab.site("one", Nat::Symmetric), lab.site("other", Nat::Symmetric));
+    let _backend = backend(&one).await;
+    let third = network.start(&public, "third", &[&["serve"], &PRIVATE[..]].concat()).await;
+    let peer = third.address("tcp");
+    let _worker = network.start(&one, "worker", &[&["expose", "8000", "--peer", peer], &PRIVATE[..]].concat()).await;
+    let front = network.start(&other, "front", &[&["serve", "--peer", peer], &PRIVATE[..]].concat()).await;
+    assert_eq!(within(10 * S, "an answer", async || get(&other, "/quick", 5 * S).await).await.0, body());
+    assert_eq!(front.peer("worker").await.unwrap().path, "relayed");
+}
+
+#[tokio::test]
+#[ignore = "needs root: make netns"]
 async fn f_10_a_stranger_gets_no_reservation() {
     let (mut lab, network) = (Lab::new(), Network::new().await);
     let relay = relay(&mut lab, &network, "relay").await;
