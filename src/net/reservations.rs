@@ -3,6 +3,9 @@
 //! A node that others can dial needs none. Any other one has [`WANTED`] at once, so that when one relay goes the other is there.
 //! Relays are those that the user named, and members that say that they are one. One that fails is tried again after a while
 //! that grows; a member's relay is forgotten when it is no longer connected.
+//!
+//! **Absent on purpose.** No reservation is given back, and none is taken back that was asked for: the library's behaviour panics
+//! where a relay answers at that very moment.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,7 +17,7 @@ const WANTED: usize = 2;
 /// After a reservation ended or was denied; doubled each time in a row, up to the second.
 const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// A relay that has not answered by then is not going to; another one is asked.
+/// A relay that has not answered by then may not do so at all; another one is asked as well.
 const ANSWER: Duration = Duration::from_secs(10);
 
 /// The state machine.
@@ -42,15 +45,6 @@ enum State {
     Held(ListenerId),
 }
 
-/// What to do.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Ask this relay, at this address, and say [`Reservations::asked`].
-    Ask(PeerId, Multiaddr),
-    /// Give the reservation back.
-    Release(ListenerId),
-}
-
 impl Reservations {
     /// A relay that the user named.
     pub(super) fn named(&mut self, relay: PeerId, address: Multiaddr) {
@@ -69,9 +63,9 @@ impl Reservations {
         }
     }
 
-    /// Others can dial this node, or cannot as far as it knows.
-    pub(super) fn reachable(&mut self, is_reachable: bool) {
-        self.is_reachable = is_reachable;
+    /// Others can dial this node: it asks nobody any more.
+    pub(super) fn reachable(&mut self) {
+        self.is_reachable = true;
     }
 
     /// The relay was asked.
@@ -111,18 +105,10 @@ impl Reservations {
         self.relays.iter().filter(|(_, relay)| matches!(relay.state, State::Held(_))).map(|(peer, _)| peer)
     }
 
-    /// What is to be done now.
-    pub(super) fn next(&mut self, now: Duration) -> Option<Step> {
-        for relay in self.relays.values_mut() {
-            if let Some(listener) = relay.listener()
-                && (self.is_reachable || relay.is_overdue(now))
-            {
-                relay.fail(now);
-                return Some(Step::Release(listener));
-            }
-        }
-        let busy = self.relays.values().filter(|relay| relay.listener().is_some()).count();
-        if self.is_reachable || busy >= WANTED {
+    /// Whom to ask now, and where. Say [`Self::asked`] or [`Self::failed`].
+    pub(super) fn next(&self, now: Duration) -> Option<(PeerId, Multiaddr)> {
+        let counts = |relay: &&Relay| relay.listener().is_some() && !relay.is_overdue(now);
+        if self.is_reachable || self.relays.values().filter(counts).count() >= WANTED {
             return None;
         }
         let free = self.relays.iter().filter_map(|(peer, relay)| match relay.state {
@@ -130,7 +116,7 @@ impl Reservations {
             _ => None,
         });
         let (_, _, peer, relay) = free.min_by_key(|(is_member, failures, peer, _)| (*is_member, *failures, **peer))?;
-        Some(Step::Ask(*peer, relay.address.clone()))
+        Some((*peer, relay.address.clone()))
     }
 }
 
@@ -171,8 +157,7 @@ mod tests {
     /// Asks whom it says, and returns them.
     fn ask(reservations: &mut Reservations, now: Duration) -> Vec<PeerId> {
         let mut asked = Vec::new();
-        while let Some(step) = reservations.next(now) {
-            let Step::Ask(relay, _) = step else { panic!("{step:?}") };
+        while let Some((relay, _)) = reservations.next(now) {
             reservations.asked(now, relay, ListenerId::next());
             asked.push(relay);
         }
@@ -186,7 +171,7 @@ mod tests {
         reservations.offered(a, address(1));
         reservations.offered(b, address(2));
         reservations.named(c, address(3));
-        assert_eq!(reservations.next(S), Some(Step::Ask(c, address(3))));
+        assert_eq!(reservations.next(S), Some((c, address(3))));
         let asked = ask(&mut reservations, S);
         assert_eq!(asked, [c, a.min(b)]);
         reservations.granted(c);
@@ -205,8 +190,13 @@ mod tests {
         assert!(reservations.ended(2 * S, listeners[0].unwrap()));
         assert!(!reservations.ended(2 * S, ListenerId::next()));
         assert_eq!(ask(&mut reservations, 2 * S), [relays[2]]);
-        assert_eq!(reservations.next(11 * S), Some(Step::Release(listeners[1].unwrap())));
-        assert_eq!(ask(&mut reservations, 11 * S), [relays[0]], "the one that went is tried again");
+        assert_eq!(
+            ask(&mut reservations, 11 * S),
+            [relays[0]],
+            "one has not answered, and the one that went is tried again"
+        );
+        reservations.granted(relays[1]);
+        assert_eq!(reservations.held().collect::<Vec<_>>(), [&relays[1]], "better late than never");
     }
 
     #[test]
@@ -216,7 +206,7 @@ mod tests {
         reservations.named(relay, address(1));
         let mut tries = 0;
         for second in 0..600 {
-            while let Some(Step::Ask(..)) = reservations.next(second * S) {
+            while reservations.next(second * S).is_some() {
                 reservations.failed(second * S, relay);
                 tries += 1;
             }
@@ -225,17 +215,14 @@ mod tests {
     }
 
     #[test]
-    fn who_can_be_dialled_gives_its_reservations_back() {
+    fn who_can_be_dialled_asks_nobody_and_who_is_gone_is_not_asked() {
         let mut reservations = Reservations::default();
         let relay = PeerId::random();
         reservations.offered(relay, address(1));
-        ask(&mut reservations, S);
-        reservations.granted(relay);
-        reservations.reachable(true);
-        assert!(matches!(reservations.next(S), Some(Step::Release(_))));
-        assert_eq!(reservations.next(100 * S), None);
         reservations.lost(relay);
-        reservations.reachable(false);
-        assert_eq!(reservations.next(100 * S), None, "it is not connected any more");
+        assert_eq!(reservations.next(S), None);
+        reservations.offered(relay, address(1));
+        reservations.reachable();
+        assert_eq!(reservations.next(S), None);
     }
 }

@@ -28,7 +28,7 @@ use super::{
     observed::Observed,
     peer_of,
     punch::{self, Puncher},
-    reservations::{Reservations, Step},
+    reservations::Reservations,
     upgrades::Upgrades,
 };
 
@@ -84,7 +84,7 @@ impl Ways {
     /// The user says that others can dial this node, so that it needs no relay.
     pub(super) fn reachable(&mut self) {
         self.is_reachable = true;
-        self.reservations.reachable(true);
+        self.reservations.reachable();
     }
 
     /// This node's own addresses are these now.
@@ -191,20 +191,13 @@ impl Ways {
         for peer in self.upgrades.due(now) {
             self.puncher.ask(peer);
         }
-        while let Some(step) = self.reservations.next(now) {
-            match step {
-                Step::Ask(relay, address) => {
-                    let address = address.with(Protocol::P2p(relay)).with(Protocol::P2pCircuit);
-                    match swarm.listen_on(address.clone()) {
-                        Ok(listener) => self.reservations.asked(now, relay, listener),
-                        Err(error) => {
-                            tracing::debug!(%address, %error, "relay not asked");
-                            self.reservations.failed(now, relay);
-                        }
-                    }
-                }
-                Step::Release(listener) => {
-                    swarm.remove_listener(listener);
+        while let Some((relay, address)) = self.reservations.next(now) {
+            let address = address.with(Protocol::P2p(relay)).with(Protocol::P2pCircuit);
+            match swarm.listen_on(address.clone()) {
+                Ok(listener) => self.reservations.asked(now, relay, listener),
+                Err(error) => {
+                    tracing::debug!(%address, %error, "relay not asked");
+                    self.reservations.failed(now, relay);
                 }
             }
         }
