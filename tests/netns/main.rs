@@ -22,16 +22,22 @@ use std::time::{Duration, Instant};
 /// Between two looks at a condition that nothing announces.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// Looks again and again until there is something to see; fails after `limit`. Returns how long it took as well.
+/// Looks again and again until there is something to see; fails if that is not so within `limit`. Returns how long it took as
+/// well.
 async fn within<T>(limit: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> (T, Duration) {
     let began = Instant::now();
-    loop {
-        if let Some(seen) = look().await {
-            let took = began.elapsed();
-            println!("measured: {what} after {:.1} s", took.as_secs_f64());
-            return (seen, took);
+    let looking = async {
+        loop {
+            match look().await {
+                Some(seen) => return seen,
+                None => tokio::time::sleep(GLANCE).await,
+            }
         }
-        assert!(began.elapsed() < limit, "waited {} s for {what}", limit.as_secs());
-        tokio::time::sleep(GLANCE).await;
-    }
+    };
+    let Ok(seen) = tokio::time::timeout(limit, looking).await else {
+        panic!("waited {} s for {what}", limit.as_secs());
+    };
+    let took = began.elapsed();
+    println!("measured: {what} after {:.1} s", took.as_secs_f64());
+    (seen, took)
 }
