@@ -88,6 +88,11 @@ impl Node {
         addresses.into_iter().filter(|address| address.contains("p2p-circuit")).collect()
     }
 
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
     pub async fn kill(mut self) {
         self.process.kill().await.unwrap();
     }

@@ -93,7 +93,15 @@ async fn f_10_a_stranger_gets_no_reservation() {
     let stranger = strangers.start(&one, "stranger", &args).await;
     let member = network.start(&other, "member", &args).await;
     within(10 * S, "a member's reservation", async || (!member.by_relays().await.is_empty()).then_some(())).await;
-    // It began before, and tries again all the time.
+    // It began before, was there, and was turned away.
+    let came = async || {
+        relay
+            .log()
+            .lines()
+            .any(|line| line.contains("inbound connection refused") && line.contains(&one.address))
+            .then_some(())
+    };
+    within(10 * S, "the stranger to be turned away", came).await;
     assert!(stranger.by_relays().await.is_empty());
     assert!(relay.status().await.unwrap().peers.iter().all(|peer| peer.name.as_deref() != Some("stranger")));
 }
