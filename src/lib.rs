@@ -11,12 +11,13 @@
 //! 4  worker    front       api             roles; they never import each other
 //! 3  gossip    tunnel      balance         mechanisms
 //! 2  net                                   the only module that names libp2p's Swarm
-//! 1  token     identity  proxy_protocol
+//! 1  token     identity  proxy_protocol  certificate
 //! 0  p2p-fed-ledger (its own package)      pure
 //! ```
 
 pub mod api;
 pub mod balance;
+pub mod certificate;
 pub mod config;
 pub mod direct;
 pub mod front;

@@ -4,9 +4,9 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, builder::BoolishValueParser};
 use p2p_fed::{
-    config::{Address, LogSettings, Meeting, RelaySettings, Serving, Settings, Span},
+    config::{Address, LogSettings, Meeting, RelaySettings, Serving, Settings, Span, WebSocketSettings},
     identity::NodeName,
-    net::Dht,
+    net::{Dht, Transport},
 };
 
 use crate::{exit::Failure, output::OutputFlags, token_source::TokenFlags};
@@ -64,6 +64,22 @@ pub(crate) struct NodeFlags {
     )]
     announce_addr: Vec<Address>,
 
+    /// What is listened on and dialled by: tcp, quic, ws [default: all]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', env = "P2P_FED_TRANSPORTS", help_heading = "Network")]
+    transports: Vec<Transport>,
+
+    /// PEM file with the certificate to listen on /tls/ws with
+    #[arg(long, value_name = "PATH", env = "P2P_FED_WS_CERT", requires = "ws_key", help_heading = "Network")]
+    ws_cert: Option<PathBuf>,
+
+    /// PEM file with its key
+    #[arg(long, value_name = "PATH", env = "P2P_FED_WS_KEY", requires = "ws_cert", help_heading = "Network")]
+    ws_key: Option<PathBuf>,
+
+    /// PEM file of authorities to trust when dialling /tls/ws, beside the web's usual ones
+    #[arg(long, value_name = "PATH", env = "P2P_FED_WS_CA", help_heading = "Network")]
+    ws_ca: Option<PathBuf>,
+
     /// A node to join by
     #[arg(long, value_name = "MULTIADDR", value_delimiter = ',', env = "P2P_FED_PEER", help_heading = "Network")]
     peer: Vec<Address>,
@@ -109,6 +125,12 @@ impl NodeFlags {
             name: self.name.clone(),
             state_dir: self.state_dir.clone(),
             identity: self.identity.clone(),
+            transports: said(&self.transports),
+            websocket: WebSocketSettings {
+                cert: self.ws_cert.clone(),
+                key: self.ws_key.clone(),
+                ca: self.ws_ca.clone(),
+            },
             listen_addrs: said(&self.listen_addr),
             announce_addrs: said(&self.announce_addr),
             peers: said(&self.peer),

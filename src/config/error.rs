@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::settings::{MAX_ADDRESSES, MAX_FILE, MAX_FRONTS};
-use crate::{front::CertificateError, worker::ExportError};
+use crate::{certificate::CertificateError, net::Transport, worker::ExportError};
 
 /// Why a configuration is refused. Nothing was started; the same one fails again.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +76,28 @@ pub enum Error {
     /// More listeners than one node needs.
     #[error("{0} listeners are too many: one node has at most {MAX_FRONTS}")]
     TooManyFronts(usize),
+    /// WebSocket's files can't be used.
+    #[error("cannot speak TLS over WebSocket: {0}")]
+    WebSocket(#[source] CertificateError),
+    /// Listening on `/tls/ws` takes a certificate.
+    #[error("cannot listen on {0}: say --ws-cert and --ws-key, or let a proxy speak TLS and listen on …/ws behind it")]
+    NoCertificate(String),
+    /// A certificate without its key, or the other way round.
+    #[error("a certificate and its key go together: --ws-cert and --ws-key")]
+    HalfCertificate,
+    /// A node without a transport reaches nobody.
+    #[error("no transport is left: name some of tcp, quic and ws")]
+    NoTransport,
+    /// An address of a transport that is switched off.
+    #[error("{key}: {address} is of transport {transport}, which is off; add it to --transports")]
+    TransportOff {
+        /// In which list.
+        key: &'static str,
+        /// The address.
+        address: String,
+        /// Its transport.
+        transport: Transport,
+    },
     /// A relay without an id can't be asked.
     #[error("relay {0}: the address must end with the relay's id: /p2p/12D3KooW…")]
     RelayWithoutId(String),

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use super::{Error, LimitSettings, Listen, Picking, Span, text};
 use crate::{
     balance::{Pin, Policy},
-    front::{self, Certificate, Cidr, Disclosure, External, Mode, Sticky},
+    certificate::Certificate,
+    front::{self, Cidr, Disclosure, External, Mode, Sticky},
     node,
     tunnel::is_service_name,
     worker::DEFAULT_SERVICE,
@@ -188,7 +189,8 @@ impl FrontSettings {
             ..usual
         };
         if let Some(certificate) = &front.tls {
-            certificate.check().map_err(|source| Error::Certificate { service: front.service.clone(), source })?;
+            front::check_certificate(certificate)
+                .map_err(|source| Error::Certificate { service: front.service.clone(), source })?;
         }
         match broken_rule(&front) {
             Some(rule) => Err(refused(front.service, rule)),

@@ -26,6 +26,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod text;
+mod transports;
 mod word;
 
 pub use error::{Error, ParseError};
@@ -35,4 +36,5 @@ pub use limits::LimitSettings;
 pub use log::LogSettings;
 pub use relay::RelaySettings;
 pub use settings::Settings;
+pub use transports::WebSocketSettings;
 pub use word::{Address, Label, Listen, Meeting, ParsePickingError, ParseWordError, Picking, Serving, Span};

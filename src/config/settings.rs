@@ -6,11 +6,13 @@ use libp2p::{Multiaddr, multiaddr::Protocol};
 use serde::Deserialize;
 
 use super::{
-    Address, Error, ExportSettings, FrontSettings, LogSettings, Meeting, ParseError, RelaySettings, Serving, Span, text,
+    Address, Error, ExportSettings, FrontSettings, LogSettings, Meeting, ParseError, RelaySettings, Serving, Span,
+    WebSocketSettings, text,
+    transports::{secured, transports, used},
 };
 use crate::{
     identity::NodeName,
-    net::{self, Dht},
+    net::{self, Dht, Transport},
     node,
     worker::Export,
 };
@@ -47,6 +49,12 @@ pub struct Settings {
     /// one.
     #[serde(default)]
     pub identity: Option<PathBuf>,
+    /// What is listened on and dialled by: `tcp`, `quic`, `ws`. Default: all.
+    #[serde(default, deserialize_with = "text::list")]
+    pub transports: Option<Vec<Transport>>,
+    /// How WebSocket is secured.
+    #[serde(default)]
+    pub websocket: WebSocketSettings,
     /// Multiaddrs to listen on for other nodes. Default: TCP and QUIC, a free port on all addresses. Choose a fixed port
     /// where a firewall or others' `peers` must know it.
     #[serde(default, deserialize_with = "text::list")]
@@ -123,6 +131,8 @@ impl Settings {
             name: self.name.or(under.name),
             state_dir: self.state_dir.or(under.state_dir),
             identity: self.identity.or(under.identity),
+            transports: self.transports.or(under.transports),
+            websocket: self.websocket.over(under.websocket),
             listen_addrs: self.listen_addrs.or(under.listen_addrs),
             announce_addrs: self.announce_addrs.or(under.announce_addrs),
             peers: self.peers.or(under.peers),
@@ -168,16 +178,22 @@ impl Settings {
         Export::check_all(&exports)?;
         let lan = self.lan.unwrap_or_default();
         let usual = net::Config::default();
+        let (transports, websocket) = (transports(self.transports)?, self.websocket.resolve()?);
         Ok(node::Config {
             name: self.name,
             runtime_dir: None,
             state_dir: self.state_dir,
             identity: self.identity,
             net: net::Config {
-                listen: addresses("listen_addrs", self.listen_addrs)?,
-                announce: addresses("announce_addrs", self.announce_addrs)?,
-                peers: addresses("peers", self.peers)?,
-                relays: relays(addresses("relays", self.relays)?)?,
+                listen: secured(
+                    used("listen_addrs", addresses("listen_addrs", self.listen_addrs)?, &transports)?,
+                    &websocket,
+                )?,
+                announce: used("announce_addrs", addresses("announce_addrs", self.announce_addrs)?, &transports)?,
+                peers: used("peers", addresses("peers", self.peers)?, &transports)?,
+                relays: used("relays", relays(addresses("relays", self.relays)?)?, &transports)?,
+                transports,
+                websocket,
                 relaying: self.relaying.map_or(usual.relaying, |when| when.0),
                 relay_limits: self.relay.resolve()?,
                 mdns: self.mdns.unwrap_or(usual.mdns),

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     ledger::NodeId,
-    net::{DIRECT, Net, Path, peer_of},
+    net::{DIRECT, Net, Path, Transport, peer_of},
     tunnel::{Leftover, Line},
 };
 
@@ -204,7 +204,8 @@ impl Shared {
 
     /// It was dialled at an address, or dialled this node. To dial one behind a NAT is a waste of half a second.
     fn is_reachable(&self, node: NodeId) -> bool {
-        self.net.peers().borrow().connected.get(&node).is_none_or(|peer| peer.path == Path::Direct)
+        self.net.speaks(Transport::Tcp)
+            && self.net.peers().borrow().connected.get(&node).is_none_or(|peer| peer.path == Path::Direct)
     }
 
     /// Starts as many connections as `reach` wants.

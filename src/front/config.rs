@@ -1,8 +1,9 @@
 //! What a front is told.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use super::{Cidr, Limits};
+use crate::certificate::Certificate;
 
 use super::{Disclosure, External, Sticky};
 
@@ -62,22 +63,13 @@ pub struct Config {
     pub max_connections: usize,
     /// What one client may take.
     pub limits: Limits,
-    /// The listener speaks TLS, and nothing else, with this certificate. Default `None`: bytes as they are.
+    /// The listener speaks TLS, and nothing else, with this certificate, read again when its files change. Default `None`: bytes as they are.
     pub tls: Option<Certificate>,
     /// Each connection begins with a PROXY protocol header that names its client; one without is closed. For listeners that
     /// only a load balancer can reach. Default false.
     pub proxy_protocol: bool,
     /// Whose `X-Forwarded-*` and `Forwarded` are believed and extended; everybody else's are overwritten. Default nobody's.
     pub trust_forwarded: Vec<Cidr>,
-}
-
-/// The files of a certificate, both PEM. They are read again when they change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
-    /// The certificate and those between it and its root, in this order.
-    pub chain: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
 }
 
 impl Config {

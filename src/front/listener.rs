@@ -19,10 +19,10 @@ use super::{
     http, reports,
     socket::Socket,
     tcp,
-    tls::{Accepted, Agreed, CertificateError},
+    tls::{Accepted, Agreed},
     udp,
 };
-use crate::proxy_protocol;
+use crate::{certificate::CertificateError, proxy_protocol};
 
 /// Connections that the kernel completes before we accept them: a burst of this size is not refused while all permits
 /// are taken for a moment.

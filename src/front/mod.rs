@@ -47,7 +47,7 @@ mod tls;
 mod trust;
 mod udp;
 
-pub use config::{Certificate, Config, Mode, ParseModeError};
+pub use config::{Config, Mode, ParseModeError};
 pub use disclosure::{Disclosure, ParseDisclosureError};
 pub use handle::{Counters, Front};
 pub use journal::{Attempt, Entry, KEPT, PATH_MAX};
@@ -56,6 +56,6 @@ pub use listener::{End, Error, Listener};
 pub use misfit::Misfit;
 pub use scorer::{External, ParseScorerUrlError, ScorerUrl};
 pub use sticky::{ParseStickyError, Sticky};
-pub use tls::CertificateError;
+pub use tls::check as check_certificate;
 pub use trust::{Cidr, ParseCidrError};
 pub use udp::Loss;

@@ -1,18 +1,13 @@
 //! TLS on a listener: a certificate from files, read again when they change.
 
 use std::{
-    fmt, io,
-    path::{Path, PathBuf},
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
-use rustls::{
-    ServerConfig,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
+use rustls::{ServerConfig, crypto::aws_lc_rs};
 use tokio::{
     net::TcpStream,
     task::spawn_blocking,
@@ -21,131 +16,38 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    Certificate, Mode,
+    Mode,
     socket::{Rewound, Socket},
 };
+use crate::certificate::{Certificate, CertificateError, Pem};
 
 /// How often the files are looked at. A renewed certificate is in use long before the old one ends.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Bytes in one of the files at most; a chain of ten certificates has a tenth.
-const MAX_FILE: u64 = 1024 * 1024;
-
 /// What clients are offered by ALPN (RFC 7301) where HTTP is spoken.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// Why a certificate can't be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CertificateError {
-    /// A file can't be read.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A file is larger than any certificate.
-    #[error("{} is too large for a PEM file of certificates", .0.display())]
-    TooLarge(PathBuf),
-    /// A file holds nothing of what it should.
-    #[error("{} has no {what} in PEM form (a block that begins with -----BEGIN …-----)", path.display())]
-    Empty {
-        /// Which.
-        path: PathBuf,
-        /// What is missing.
-        what: &'static str,
-    },
-    /// A block is damaged.
-    #[error("{} is damaged: {why}", path.display())]
-    Damaged {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// The two do not belong together, or are of a kind that is not understood.
-    #[error("the certificate {} does not go with the key {}: {why}", chain.display(), key.display())]
-    Mismatch {
-        /// The file of the certificate.
-        chain: PathBuf,
-        /// The file of the key.
-        key: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
+/// Reads both files and sees whether they can be used together.
+///
+/// # Errors
+/// One line that names the file and what is wrong with it.
+pub fn check(certificate: &Certificate) -> Result<(), CertificateError> {
+    certificate.read().and_then(|pem| configure(certificate, &pem, Mode::Auto)).map(drop)
 }
 
-impl Certificate {
-    /// Reads both files and sees whether they can be used together.
-    ///
-    /// # Errors
-    /// One line that names the file and what is wrong with it.
-    pub fn check(&self) -> Result<(), CertificateError> {
-        self.read().and_then(|pem| self.configure(&pem, Mode::Auto)).map(drop)
+fn configure(certificate: &Certificate, pem: &Pem, mode: Mode) -> Result<ServerConfig, CertificateError> {
+    let (chain, key) = certificate.parse(pem)?;
+    let mismatch = |error: rustls::Error| certificate.mismatch(&error);
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(mismatch)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(mismatch)?;
+    if mode != Mode::Tcp {
+        config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     }
-
-    fn read(&self) -> Result<Pem, CertificateError> {
-        Ok(Pem { chain: read(&self.chain)?, key: read(&self.key)? })
-    }
-
-    fn configure(&self, pem: &Pem, mode: Mode) -> Result<ServerConfig, CertificateError> {
-        let damaged = |path: &Path, why: &dyn fmt::Display| CertificateError::Damaged {
-            path: path.to_owned(),
-            why: why.to_string(),
-        };
-        let chain = CertificateDer::pem_slice_iter(&pem.chain).collect::<Result<Vec<_>, _>>();
-        let chain = chain.map_err(|error| damaged(&self.chain, &error))?;
-        if chain.is_empty() {
-            return Err(CertificateError::Empty { path: self.chain.clone(), what: "certificate" });
-        }
-        let key = match PrivateKeyDer::from_pem_slice(&pem.key) {
-            Ok(key) => key,
-            Err(rustls::pki_types::pem::Error::NoItemsFound) => {
-                return Err(CertificateError::Empty { path: self.key.clone(), what: "private key" });
-            }
-            Err(error) => return Err(damaged(&self.key, &error)),
-        };
-        let mismatch = |error: rustls::Error| CertificateError::Mismatch {
-            chain: self.chain.clone(),
-            key: self.key.clone(),
-            why: error.to_string(),
-        };
-        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(mismatch)?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .map_err(mismatch)?;
-        if mode != Mode::Tcp {
-            config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
-        }
-        Ok(config)
-    }
-}
-
-/// What is in the files.
-#[derive(PartialEq, Eq)]
-struct Pem {
-    chain: Vec<u8>,
-    key: Vec<u8>,
-}
-
-impl Drop for Pem {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.key);
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    let failed = |source| CertificateError::Read { path: path.to_owned(), source };
-    let size = std::fs::metadata(path).map_err(failed)?.len();
-    if size > MAX_FILE {
-        return Err(CertificateError::TooLarge(path.to_owned()));
-    }
-    std::fs::read(path).map_err(failed)
+    Ok(config)
 }
 
 /// The certificate of one listener.
@@ -181,7 +83,7 @@ pub(super) enum Agreed {
 impl Tls {
     pub(super) fn load(certificate: &Certificate, mode: Mode) -> Result<Self, CertificateError> {
         let pem = certificate.read()?;
-        let acceptor = TlsAcceptor::from(Arc::new(certificate.configure(&pem, mode)?));
+        let acceptor = TlsAcceptor::from(Arc::new(configure(certificate, &pem, mode)?));
         let current = Current { acceptor, pem: Arc::new(pem), complaint: None };
         Ok(Self { certificate: certificate.clone(), mode, current: Mutex::new(current) })
     }
@@ -222,7 +124,7 @@ impl Tls {
         let known = Arc::clone(&self.current().pem);
         let fresh = self.certificate.read().and_then(|pem| match pem == *known {
             true => Ok(None),
-            false => self.certificate.configure(&pem, self.mode).map(|config| Some((pem, config))),
+            false => configure(&self.certificate, &pem, self.mode).map(|config| Some((pem, config))),
         });
         let chain = self.certificate.chain.display();
         let mut current = self.current();
@@ -284,12 +186,12 @@ mod tests {
                     None => drop(fs::remove_file(path)),
                 }
             }
-            let error = certificate.check().unwrap_err().to_string();
+            let error = check(&certificate).unwrap_err().to_string();
             assert!(error.contains(file) && error.contains(word) && !error.contains('\n'), "{error}");
         }
         fs::write(&certificate.chain, &cert).unwrap();
         fs::write(&certificate.key, &key).unwrap();
-        certificate.check().unwrap();
+        check(&certificate).unwrap();
     }
 
     #[test]

@@ -163,7 +163,7 @@ impl Actor {
             .with_dial_concurrency_factor(DIALLED_AT_ONCE)
             .with_max_negotiating_inbound_streams(NEGOTIATING)
             .with_substream_upgrade_protocol_override(libp2p::core::upgrade::Version::V1Lazy);
-        let transport = transport::build(&keypair, &admission, by_relay, door, meter.clone())?;
+        let transport = transport::build(&config, &keypair, &admission, by_relay, door, meter.clone())?;
         let mut swarm = Swarm::new(transport, behaviour, local, swarm_config);
         let bound = listen::bind(&mut swarm, &config).await?;
         let (connections, peers) = Connections::new();

@@ -32,7 +32,9 @@ fn of_dial(error: &DialError) -> String {
             let mut causes: Vec<String> = attempts
                 .iter()
                 .map(|(address, error)| match error {
-                    TransportError::MultiaddrNotSupported(_) => format!("{address} is not a TCP or QUIC address"),
+                    TransportError::MultiaddrNotSupported(_) => {
+                        format!("{address} is of no transport that is used here")
+                    }
                     TransportError::Other(error) => of(error),
                 })
                 .collect();

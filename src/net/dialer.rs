@@ -14,7 +14,7 @@
 //! is cut short, once.
 //!
 //! All addresses of a target are dialled at once; which of them has a head start is the transport's to say
-//! ([`super::stagger`]).
+//! ([`super::transport`]).
 //!
 //! **Invariant.** A target is dialled at most once at a time, and never while it is connected or barred.
 

@@ -11,10 +11,6 @@ use libp2p::{
 
 use super::{Config, Error};
 
-/// On every address of the host, on ports that the system chooses.
-const DEFAULT: [&str; 4] =
-    ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1", "/ip6/::/tcp/0", "/ip6/::/udp/0/quic-v1"];
-
 /// Every listener reports its addresses within this, or it never will.
 const LIMIT: Duration = Duration::from_secs(5);
 
@@ -29,10 +25,7 @@ const ADDRESS_BYTES: usize = 128;
 pub(super) async fn bind<B: NetworkBehaviour>(swarm: &mut Swarm<B>, config: &Config) -> Result<Vec<Multiaddr>, Error> {
     let mut waiting = HashSet::new();
     let mut refused = Vec::new();
-    let asked: Vec<Multiaddr> = match config.listen.is_empty() {
-        true => DEFAULT.iter().filter_map(|text| text.parse().ok()).collect(),
-        false => config.listen.clone(),
-    };
+    let asked = if config.listen.is_empty() { config.transports.usual() } else { config.listen.clone() };
     for address in asked {
         match swarm.listen_on(address.clone()) {
             Ok(id) => {
@@ -72,7 +65,7 @@ pub(super) async fn bind<B: NetworkBehaviour>(swarm: &mut Swarm<B>, config: &Con
 fn reason(error: TransportError<io::Error>) -> io::Error {
     match error {
         TransportError::MultiaddrNotSupported(_) => {
-            io::Error::new(io::ErrorKind::Unsupported, "not a TCP or QUIC address")
+            io::Error::new(io::ErrorKind::Unsupported, "it is of no transport that is used here")
         }
         TransportError::Other(error) => innermost(error),
     }

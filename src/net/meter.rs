@@ -47,7 +47,7 @@ struct Count {
 /// What a [`Meter`] has counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Bytes that left over libp2p's TCP connections: tunnels on streams and encryption included, direct connections and
+    /// Bytes that left over libp2p's TCP and WebSocket connections: tunnels on streams and encryption included, direct connections and
     /// what the kernel adds not.
     pub tcp_sent: u64,
     /// Bytes that came over them.

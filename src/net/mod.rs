@@ -37,7 +37,6 @@ mod relay;
 mod rendezvous;
 mod renewals;
 mod reservations;
-mod stagger;
 mod streams;
 mod topics;
 mod transport;
@@ -59,7 +58,7 @@ use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub};
 pub use listen::is_lan;
 pub use meter::{Meter, Traffic, Volume};
 pub use path::Path;
-pub use peers::{Peer, Peers, Transport, node_of, peer_of};
+pub use peers::{Peer, Peers, node_of, peer_of};
 pub use relay::{Limits as RelayLimits, Relaying};
 pub use streams::{Inbound, Stream, Streams};
 use tokio::{
@@ -67,6 +66,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 use tokio_util::sync::CancellationToken;
+pub use transport::{Kind as Transport, Transports, UnknownTransport, WebSocket};
 
 use crate::{identity::Identity, ledger::NodeId, token::Token};
 
@@ -89,6 +89,10 @@ const COMMANDS: usize = 64;
 /// How a node joins.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// What is listened on and dialled by.
+    pub transports: Transports,
+    /// How WebSocket is secured.
+    pub websocket: WebSocket,
     /// Where to listen. Empty: TCP and QUIC on a free port, on all IPv4 and IPv6 addresses.
     pub listen: Vec<Multiaddr>,
     /// Addresses to tell others instead of the ones bound, where a port was forwarded. Empty: those bound.
@@ -116,6 +120,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            transports: Transports::default(),
+            websocket: WebSocket::default(),
             listen: Vec::new(),
             announce: Vec::new(),
             peers: Vec::new(),
@@ -208,6 +214,7 @@ pub struct Net {
     admission: Admission,
     keyring: Keyring,
     refused: watch::Receiver<Arc<Refused>>,
+    transports: Transports,
     meter: Meter,
 }
 
@@ -251,6 +258,7 @@ impl Net {
         guests: Option<Guests>,
         cancel: CancellationToken,
     ) -> Result<(Self, Arrivals, impl Future<Output = ()> + Send + use<>), Error> {
+        let transports = config.transports.clone();
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (frames, arriving) = mpsc::channel(GOSSIP_QUEUE);
         let built = actor::Actor::bind(config, identity, token, guests, frames, queue, cancel.clone()).await?;
@@ -263,6 +271,7 @@ impl Net {
             admission: built.admission.clone(),
             keyring: built.keyring,
             refused: built.refused,
+            transports,
             meter: built.meter,
         };
         let renewals = renewals::hear(built.renewals, built.admission, cancel);
@@ -282,6 +291,11 @@ impl Net {
     /// This node.
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// Whether this node uses `transport`.
+    pub fn speaks(&self, transport: Transport) -> bool {
+        self.transports.has(transport)
     }
 
     /// Who is connected; changes with each connection made, lost or fallen silent.

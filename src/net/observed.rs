@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use libp2p::{Multiaddr, multiaddr::Protocol};
 
-use super::listen;
+use super::{listen, punch};
 
 /// Addresses that are remembered, the newest first: one for each transport and family, and as many again from before.
 const REMEMBERED: usize = 8;
@@ -19,7 +19,7 @@ pub(super) struct Observed(Vec<Multiaddr>);
 impl Observed {
     /// A peer sees this node at `address`. Whether that is new.
     pub(super) fn seen(&mut self, address: &Multiaddr) -> bool {
-        if listen::ip_of(address).is_none() || listen::is_relayed(address) || listen::is_loopback(address) {
+        if listen::ip_of(address).is_none() || !punch::opens(address) || listen::is_loopback(address) {
             return false;
         }
         let is_new = !self.0.contains(address);

@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use libp2p::{Multiaddr, PeerId, identity, multiaddr::Protocol};
+use libp2p::{Multiaddr, PeerId, identity};
 
-use super::Path;
+use super::{Path, Transport};
 use crate::ledger::NodeId;
 
 /// The members that this node is connected to.
@@ -48,33 +48,6 @@ impl Peer {
     /// The last round trip, once one was measured.
     pub fn rtt(&self) -> Option<Duration> {
         self.rtt.get()
-    }
-}
-
-/// What carries a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// TCP with TLS 1.3 or Noise.
-    Tcp,
-    /// QUIC.
-    Quic,
-}
-
-impl Transport {
-    /// What carries a connection at `address`.
-    pub fn of(address: &Multiaddr) -> Self {
-        match address.iter().any(|part| matches!(part, Protocol::QuicV1)) {
-            true => Self::Quic,
-            false => Self::Tcp,
-        }
-    }
-
-    /// `tcp` or `quic`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Quic => "quic",
-        }
     }
 }
 

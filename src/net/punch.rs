@@ -29,7 +29,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Inbound, Streams, listen::is_relayed};
+use super::{Inbound, Streams, Transport, listen::is_relayed};
 
 /// The agreement's protocol.
 pub(super) const PUNCH: StreamProtocol = StreamProtocol::new("/p2p-fed/punch/1");
@@ -45,6 +45,11 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Dials that are agreed on and not yet made. They are made as fast as the actor runs.
 const AGREED: usize = 64;
+
+/// Whether a NAT can be opened for connections at `address`. WebSocket is for where there is a proxy.
+pub(super) fn opens(address: &Multiaddr) -> bool {
+    !is_relayed(address) && Transport::of(address) != Transport::WebSocket
+}
 
 /// Says that now is the moment.
 const NOW: u8 = 1;
@@ -180,7 +185,7 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<Multiaddr
         let mut bytes = vec![0; length[0].into()];
         stream.read_exact(&mut bytes).await?;
         if let Ok(address) = Multiaddr::try_from(bytes)
-            && !is_relayed(&address)
+            && opens(&address)
         {
             addresses.push(address);
         }

@@ -89,7 +89,7 @@ impl Ways {
 
     /// This node's own addresses are these now.
     pub(super) fn announced(&mut self, now: Duration, swarm: &mut Swarm<Behaviour>, announced: &[Multiaddr]) {
-        self.announced = announced.iter().filter(|address| !listen::is_relayed(address)).cloned().collect();
+        self.announced = announced.iter().filter(|address| punch::opens(address)).cloned().collect();
         self.upgrades.hurry(now);
         self.tell();
         // Who has an address of the internet may be behind a firewall all the same. No harm is done: nobody asks a relay that

@@ -20,6 +20,7 @@ mod network;
 mod reports;
 mod restart;
 mod streams;
+mod transports;
 mod tunnel;
 mod udp;
 mod windows;

@@ -12,7 +12,7 @@ use libp2p::{
 use p2p_fed::{
     identity::{Identity, StateDir},
     ledger::{self, NodeId, Record, Service, SignedRecord, Statement},
-    net::{self, Arrivals, Config, Dht, Guests, Net},
+    net::{self, Arrivals, Config, Dht, Guests, Net, Transport},
     token::{Mint, Token},
     tunnel::{self, Class, Header, OpenError, Refusal, TraceId},
 };
@@ -46,6 +46,16 @@ pub(crate) fn quiet(peers: Vec<Multiaddr>) -> Config {
         dht: Dht::Off,
         ..Config::default()
     }
+}
+
+/// The same, with one transport alone.
+pub(crate) fn only(kind: Transport, peers: Vec<Multiaddr>) -> Config {
+    let listen = match kind {
+        Transport::Tcp => "/ip4/127.0.0.1/tcp/0",
+        Transport::Quic => "/ip4/127.0.0.1/udp/0/quic-v1",
+        Transport::WebSocket => "/ip4/127.0.0.1/tcp/0/ws",
+    };
+    Config { transports: [kind].into_iter().collect(), listen: vec![listen.parse().unwrap()], ..quiet(peers) }
 }
 
 impl Member {

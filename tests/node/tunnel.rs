@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 
 use p2p_fed::{
     ledger::NodeId,
-    net::{TUNNEL, node_of, peer_of},
+    net::{TUNNEL, Transport, node_of, peer_of},
     tunnel::{self, Class, Header, OpenError, Refusal, TraceId, TunnelStream},
     worker::{self, Export, Worker},
 };
@@ -15,7 +15,7 @@ use tokio::{
 use tokio_util::{compat::FuturesAsyncReadCompatExt, sync::CancellationToken};
 
 use crate::{
-    network::{Member, quiet, token},
+    network::{Member, only, token},
     soon,
 };
 
@@ -28,7 +28,7 @@ struct Pair {
 }
 
 impl Pair {
-    async fn over(transport: &str) -> Self {
+    async fn over(transport: Transport) -> Self {
         let token = token();
         let backend = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let target = format!("tcp://{}", backend.local_addr().unwrap()).parse().unwrap();
@@ -36,8 +36,8 @@ impl Pair {
         export.health = "off".parse().unwrap();
         let config = worker::Config { exports: vec![export], ..worker::Config::default() };
         let exposed = Worker::spawn(config, CancellationToken::new()).unwrap();
-        let member = Member::join(&token, quiet(vec![])).await;
-        let front = Member::join(&token, quiet(member.addresses_over(transport))).await;
+        let member = Member::join(&token, only(transport, vec![])).await;
+        let front = Member::join(&token, only(transport, member.addresses())).await;
         front.meets(member.id).await;
         let worker = member.id;
         let serving = tokio::spawn(async move {
@@ -59,7 +59,7 @@ impl Pair {
     }
 }
 
-async fn half_close_reaches_the_backend_and_its_reply_comes_back(transport: &str) {
+async fn half_close_reaches_the_backend_and_its_reply_comes_back(transport: Transport) {
     let pair = Pair::over(transport).await;
     let mut tunnel = pair.open("echo").await.unwrap();
     let (mut backend, _) = pair.backend.accept().await.unwrap();
@@ -75,7 +75,7 @@ async fn half_close_reaches_the_backend_and_its_reply_comes_back(transport: &str
     assert_eq!(reply, vec![7; 300_000]);
 }
 
-async fn a_reset_is_no_clean_end(transport: &str) {
+async fn a_reset_is_no_clean_end(transport: Transport) {
     let pair = Pair::over(transport).await;
 
     let mut tunnel = pair.open("echo").await.unwrap();
@@ -96,7 +96,7 @@ async fn a_reset_is_no_clean_end(transport: &str) {
 }
 
 /// yamux says nothing when a stream is dropped that was half-closed before; the backend was left writing for ever.
-async fn who_goes_after_its_half_close_is_gone(transport: &str) {
+async fn who_goes_after_its_half_close_is_gone(transport: Transport) {
     let pair = Pair::over(transport).await;
     let mut tunnel = pair.open("echo").await.unwrap();
     let (mut backend, _) = pair.backend.accept().await.unwrap();
@@ -109,37 +109,52 @@ async fn who_goes_after_its_half_close_is_gone(transport: &str) {
 
 #[tokio::test]
 async fn half_close_over_tcp() {
-    half_close_reaches_the_backend_and_its_reply_comes_back("tcp").await;
+    half_close_reaches_the_backend_and_its_reply_comes_back(Transport::Tcp).await;
 }
 
 #[tokio::test]
 async fn half_close_over_quic() {
-    half_close_reaches_the_backend_and_its_reply_comes_back("quic").await;
+    half_close_reaches_the_backend_and_its_reply_comes_back(Transport::Quic).await;
+}
+
+#[tokio::test]
+async fn half_close_over_websocket() {
+    half_close_reaches_the_backend_and_its_reply_comes_back(Transport::WebSocket).await;
 }
 
 #[tokio::test]
 async fn reset_over_tcp() {
-    a_reset_is_no_clean_end("tcp").await;
+    a_reset_is_no_clean_end(Transport::Tcp).await;
 }
 
 #[tokio::test]
 async fn reset_over_quic() {
-    a_reset_is_no_clean_end("quic").await;
+    a_reset_is_no_clean_end(Transport::Quic).await;
+}
+
+#[tokio::test]
+async fn reset_over_websocket() {
+    a_reset_is_no_clean_end(Transport::WebSocket).await;
 }
 
 #[tokio::test]
 async fn gone_after_half_close_over_tcp() {
-    who_goes_after_its_half_close_is_gone("tcp").await;
+    who_goes_after_its_half_close_is_gone(Transport::Tcp).await;
 }
 
 #[tokio::test]
 async fn gone_after_half_close_over_quic() {
-    who_goes_after_its_half_close_is_gone("quic").await;
+    who_goes_after_its_half_close_is_gone(Transport::Quic).await;
+}
+
+#[tokio::test]
+async fn gone_after_half_close_over_websocket() {
+    who_goes_after_its_half_close_is_gone(Transport::WebSocket).await;
 }
 
 #[tokio::test]
 async fn what_is_not_exposed_is_refused() {
-    let pair = Pair::over("tcp").await;
+    let pair = Pair::over(Transport::Tcp).await;
     let refused = pair.open("ssh").await;
     assert!(matches!(refused, Err(OpenError::Refused(Refusal::NoSuchService))), "{refused:?}");
 }

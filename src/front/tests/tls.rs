@@ -20,7 +20,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use super::lab::{Lab, Worker, body, field, http_backend, named, read_until, status, tcp_backend, text, within};
 use crate::{
     balance::{self, Balancer},
-    front::{Certificate, Config, Front, Mode},
+    certificate::Certificate,
+    front::{Config, Front, Mode},
     proxy_protocol::{Header, Version},
 };
 

@@ -1,6 +1,11 @@
-//! How bytes reach a peer: TCP (TLS 1.3 or Noise, yamux), QUIC, and relays, names resolved, and admission on top of each.
+//! How bytes reach a peer: TCP and WebSocket (TLS 1.3 or Noise, yamux), QUIC and relays, names resolved, and admission
+//! on top of each. A transport that the user switched off ([`Transports`]) neither listens nor dials.
 //!
 //! What goes by a relay has the same handshake and the same admission from end to end as any other connection.
+
+mod kind;
+mod stagger;
+mod websocket;
 
 use std::{io, time::Duration};
 
@@ -10,17 +15,24 @@ use libp2p::{
     PeerId, Transport,
     core::{
         muxing::StreamMuxerBox,
-        transport::{Boxed, OrTransport, timeout::TransportTimeout},
+        transport::{Boxed, OptionalTransport, OrTransport, timeout::TransportTimeout},
         upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, SelectUpgrade, UpgradeInfo, Version},
     },
-    dns, identity, noise, quic, relay, tcp, tls, yamux,
+    dns, identity, noise, quic, relay, tcp, tls,
+    websocket::Config as Web,
+    yamux,
 };
+use stagger::Stagger;
 
+pub use self::{
+    kind::{Transport as Kind, Transports, UnknownTransport},
+    websocket::WebSocket,
+};
 use super::{
+    Config,
     admission::Admission,
     door::Door,
     meter::{Meter, Metered},
-    stagger::Stagger,
 };
 
 /// Streams on one connection. The library aborts beyond 4096: its connection window is 1 GiB and it sets aside 256 KiB
@@ -51,28 +63,20 @@ const BACKLOG: u32 = 1024;
 /// The transport of a node. `relays` makes connections by relays, together with its behaviour.
 ///
 /// # Errors
-/// When no certificate can be made of the key.
+/// When no certificate can be made of the key, or those in files can't be used.
 pub(super) fn build(
+    config: &Config,
     keypair: &identity::Keypair,
     admission: &Admission,
     relays: relay::client::Transport,
     door: Door,
     meter: Meter,
 ) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
-    let named = match dns::tokio::Transport::system(addressed(keypair, door.clone(), meter.clone())?) {
-        Ok(named) => named.boxed(),
-        Err(error) => {
-            // Two machines on a LAN without DNS, or a container without resolv.conf, must still meet.
-            tracing::warn!(%error, "no system resolver; names in multiaddrs will not resolve");
-            addressed(keypair, door, meter)?.boxed()
-        }
-    };
-    let relayed = relays
-        .upgrade(Version::V1Lazy)
-        .authenticate(secure(keypair)?)
-        .multiplex(muxer())
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
-    let all = Stagger(OrTransport::new(relayed, named).map(|either, _| either.into_inner()));
+    let relayed = muxed(relays, keypair)?;
+    let web = web(config, keypair, meter.clone())?;
+    let plain = named(|| addressed(config, keypair, door.clone(), meter.clone()))?;
+    let direct = OrTransport::new(web, plain).map(|either, _| either.into_inner());
+    let all = Stagger(OrTransport::new(relayed, direct).map(|either, _| either.into_inner()));
     let admission = admission.clone();
     let admitted = all.and_then(move |output, point| admission.upgrade(output, point));
     Ok(TransportTimeout::new(admitted, SETUP_LIMIT).boxed())
@@ -80,24 +84,18 @@ pub(super) fn build(
 
 /// TCP and QUIC, for addresses without names.
 fn addressed(
+    config: &Config,
     keypair: &identity::Keypair,
     door: Door,
     meter: Meter,
-) -> io::Result<
-    impl Transport<Output = (PeerId, StreamMuxerBox), Error: Send + Sync, Dial: Send, ListenerUpgrade: Send>
-    + Send
-    + Unpin
-    + use<>,
-> {
+) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
     let counted = meter.clone();
-    let tcp = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true).listen_backlog(BACKLOG))
+    let tcp = config.transports.has(Kind::Tcp).then(sockets);
+    let tcp = optional(tcp)
         .and_then(move |socket, point| door.open(socket, point))
         .map(move |socket, _| Metered::tcp(socket, counted))
-        .map_err(Either::into_inner)
-        .upgrade(Version::V1Lazy)
-        .authenticate(secure(keypair)?)
-        .multiplex(muxer())
-        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+        .map_err(Either::into_inner);
+    let tcp = muxed(tcp, keypair)?;
 
     let mut datagram = quic::Config::new(keypair);
     datagram.max_concurrent_stream_limit = MAX_STREAMS as u32;
@@ -105,10 +103,73 @@ fn addressed(
     datagram.max_connection_data = QUIC_WINDOW;
     datagram.max_idle_timeout = QUIC_IDLE.as_millis() as u32;
     datagram.keep_alive_interval = QUIC_KEEP_ALIVE;
-    let quic = quic::tokio::Transport::new(datagram)
-        .map(move |(peer, connection), _| (peer, StreamMuxerBox::new(Metered::quic(connection, meter))));
+    let quic = config.transports.has(Kind::Quic).then(|| quic::tokio::Transport::new(datagram));
+    let quic =
+        optional(quic).map(move |(peer, connection), _| (peer, StreamMuxerBox::new(Metered::quic(connection, meter))));
 
-    Ok(OrTransport::new(quic, tcp).map(|either, _| either.into_inner()))
+    Ok(OrTransport::new(quic, tcp).map(|either, _| either.into_inner()).boxed())
+}
+
+/// WebSocket. It has to see names before they are resolved: a certificate is for a name.
+fn web(config: &Config, keypair: &identity::Keypair, meter: Meter) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
+    let web = match config.transports.has(Kind::WebSocket) {
+        true => {
+            let mut web = Web::new(named(|| Ok(sockets().boxed()))?);
+            web.set_max_data_size(websocket::MAX_MESSAGE);
+            web.set_tls_config(config.websocket.tls().map_err(io::Error::other)?);
+            Some(web)
+        }
+        false => None,
+    };
+    let web = optional(web).map(move |socket, _| Metered::tcp(socket, meter));
+    Ok(muxed(web, keypair)?.boxed())
+}
+
+fn sockets() -> tcp::tokio::Transport {
+    tcp::tokio::Transport::new(tcp::Config::default().nodelay(true).listen_backlog(BACKLOG))
+}
+
+fn optional<T: Transport>(transport: Option<T>) -> OptionalTransport<T> {
+    transport.map_or_else(OptionalTransport::none, OptionalTransport::some)
+}
+
+/// The transport that `make` makes, with names resolved.
+fn named<O: Send + 'static>(make: impl Fn() -> io::Result<Boxed<O>>) -> io::Result<Boxed<O>> {
+    match dns::tokio::Transport::system(make()?) {
+        Ok(named) => Ok(named.boxed()),
+        Err(error) => {
+            // Two machines on a LAN without DNS, or a container without resolv.conf, must still meet.
+            tracing::warn!(%error, "no system resolver; names in multiaddrs will not resolve");
+            make()
+        }
+    }
+}
+
+/// Secured from end to end, and with many streams on one connection.
+fn muxed<T>(
+    transport: T,
+    keypair: &identity::Keypair,
+) -> io::Result<
+    impl Transport<Output = (PeerId, StreamMuxerBox), Error: Send + Sync, Dial: Send, ListenerUpgrade: Send>
+    + Send
+    + Unpin
+    + use<T>,
+>
+where
+    T: Transport<
+            Output: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+            Error: Send + Sync + 'static,
+            Dial: Send,
+            ListenerUpgrade: Send,
+        > + Send
+        + Unpin
+        + 'static,
+{
+    Ok(transport
+        .upgrade(Version::V1Lazy)
+        .authenticate(secure(keypair)?)
+        .multiplex(muxer())
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))))
 }
 
 fn secure(keypair: &identity::Keypair) -> io::Result<Secure> {

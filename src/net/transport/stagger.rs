@@ -14,23 +14,29 @@ use futures::{FutureExt, future::BoxFuture};
 use libp2p::{
     Multiaddr, Transport,
     core::transport::{DialOpts, ListenerId, TransportError, TransportEvent},
-    multiaddr::Protocol,
 };
 
-use super::listen::is_relayed;
+use super::Kind;
+use crate::net::listen::is_relayed;
 
 /// After TCP. RFC 8305 has 250 ms between attempts; a TCP handshake and TLS within one country take less than this.
 const QUIC: Duration = Duration::from_millis(250);
 
-/// After TCP as well. Most relayed connections are given up a moment after they were made, for a direct one.
+/// After TCP and QUIC: what passes more, and carries less.
+const WEB: Duration = Duration::from_millis(400);
+
+/// After all of them. Most relayed connections are given up a moment after they were made, for a direct one.
 const RELAY: Duration = Duration::from_millis(500);
 
 /// How long a dial of `address` waits.
 fn head_start(address: &Multiaddr) -> Duration {
-    match () {
-        () if is_relayed(address) => RELAY,
-        () if address.iter().any(|part| part == Protocol::QuicV1) => QUIC,
-        () => Duration::ZERO,
+    if is_relayed(address) {
+        return RELAY;
+    }
+    match Kind::of(address) {
+        Kind::Tcp => Duration::ZERO,
+        Kind::Quic => QUIC,
+        Kind::WebSocket => WEB,
     }
 }
 
@@ -86,6 +92,7 @@ mod tests {
         let relay = "p2p/12D3KooWPi4DKkcJN3BrpVSvSfpd6da3hferGsBh75KPEWHKAjuD/p2p-circuit";
         assert_eq!(start("/ip4/192.0.2.1/tcp/1"), Duration::ZERO);
         assert_eq!(start("/ip4/192.0.2.1/udp/1/quic-v1"), QUIC);
+        assert_eq!(start("/dns4/relay.example/tcp/443/tls/ws"), WEB);
         for leg in ["tcp/1", "udp/1/quic-v1"] {
             assert_eq!(start(&format!("/ip4/192.0.2.1/{leg}/{relay}")), RELAY);
         }
