@@ -37,6 +37,7 @@ use super::{
     behaviour::{Behaviour, BehaviourEvent, MemberBehaviourEvent},
     complaint,
     connections::Connections,
+    dialback::DIALBACK,
     dialer::{Dialer, Source, Target},
     door::{self, Door},
     listen, mdns,
@@ -44,12 +45,13 @@ use super::{
     neighbours::PICKED,
     node_of, peer_of, ping,
     punch::PUNCH,
+    reachability::{Reach, Tried},
     rendezvous::{Rendezvous, Step},
     renewals::RENEW,
     streams::{self, Inbound},
     topics::Topics,
     transport,
-    ways::Ways,
+    ways::{Ways, Wish},
 };
 use crate::{identity::Identity, ledger::NodeId, token::Token};
 
@@ -86,7 +88,7 @@ pub(super) struct Bound {
     pub(super) syncs: mpsc::Receiver<Inbound>,
     pub(super) directs: mpsc::Receiver<Inbound>,
     pub(super) renewals: mpsc::Receiver<Inbound>,
-    /// Agrees with members on dials at the same moment.
+    /// Talks with members about dials.
     pub(super) punching: BoxFuture<'static, ()>,
     pub(super) admission: Admission,
     pub(super) keyring: Keyring,
@@ -94,6 +96,7 @@ pub(super) struct Bound {
     pub(super) peers: watch::Receiver<Arc<Peers>>,
     pub(super) addresses: watch::Receiver<Vec<Multiaddr>>,
     pub(super) refused: watch::Receiver<Arc<Refused>>,
+    pub(super) reach: watch::Receiver<Arc<Vec<(Multiaddr, Reach)>>>,
     pub(super) meter: Meter,
 }
 
@@ -150,8 +153,8 @@ impl Actor {
         let strangers = Strangers { dht: config.dht != Dht::Off, relays: relays.collect() };
         let (bars, meter) = (Bars::default(), Meter::default());
         let admission = Admission::new(keyring.clone(), guests, local, strangers, bars.clone());
-        let protocols = [TUNNEL, SYNC, DIRECT, RENEW, PUNCH];
-        let (behaviour, streams, [tunnels, syncs, directs, renewals, punches]) =
+        let protocols = [TUNNEL, SYNC, DIRECT, RENEW, PUNCH, DIALBACK];
+        let (behaviour, streams, [tunnels, syncs, directs, renewals, punches, dialbacks]) =
             streams::Streams::new(admission.clone(), protocols);
         let (door, knocks) = Door::new();
         let topics = Topics::default();
@@ -167,7 +170,7 @@ impl Actor {
         let mut swarm = Swarm::new(transport, behaviour, local, swarm_config);
         let bound = listen::bind(&mut swarm, &config).await?;
         let (connections, peers) = Connections::new();
-        let (ways, punching) = Ways::new(&config, local, punches, streams.clone(), cancel.clone());
+        let (ways, punching) = Ways::new(&config, local, [punches, dialbacks], streams.clone(), cancel.clone());
         let (addresses, addresses_seen) = watch::channel(bound);
         let mdns = match config.mdns {
             true => Some(spawn_mdns(&config, &token, local, addresses_seen.clone(), &cancel)?),
@@ -199,6 +202,7 @@ impl Actor {
             cancel,
             config,
         };
+        let reach = actor.ways.reach();
         actor.enter();
         actor.addresses_changed();
         let (addresses, refused) = (addresses_seen, bars.watch());
@@ -216,6 +220,7 @@ impl Actor {
             peers,
             addresses,
             refused,
+            reach,
             meter,
         })
     }
@@ -251,7 +256,7 @@ impl Actor {
                     let now = self.now();
                     self.found(now, found.peer, found.addresses, Source::Heard);
                 }
-                Some(dial) = self.ways.agreed() => self.ways.dial(&mut self.swarm, dial),
+                Some(wish) = self.ways.next() => self.on_wish(wish),
                 _ = ticks.tick() => self.tick(),
                 () = sleep_until(due) => {}
             }
@@ -374,6 +379,20 @@ impl Actor {
         }
     }
 
+    fn on_wish(&mut self, wish: Wish) {
+        match wish {
+            Wish::Dial(dial) => self.ways.dial(&mut self.swarm, dial),
+            Wish::DialBack(question) => {
+                self.ways.dial_back(&mut self.swarm, &self.admission, &self.connections, question);
+            }
+            Wish::Learn(answer) => {
+                if self.ways.learn(self.now(), answer) {
+                    self.addresses_changed();
+                }
+            }
+        }
+    }
+
     // === the clock ===
 
     fn tick(&mut self) {
@@ -388,6 +407,7 @@ impl Actor {
         self.part_with_surplus();
         self.ways.part(&mut self.swarm, &self.connections, &self.streams);
         let now = self.now();
+        self.ways.inquire(now, &self.connections);
         let accompanied = !self.connections.is_empty();
         let Some(rendezvous) = &mut self.rendezvous else { return };
         let places = self.token.rendezvous(unix_s);
@@ -506,6 +526,8 @@ impl Actor {
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 if let Some(target) = self.dials.remove(&connection_id) {
                     self.dial_failed(&target, &complaint::of(&error));
+                } else if self.ways.tried(&self.admission, connection_id, Tried::Failed) {
+                    tracing::debug!(error = complaint::of(&error), "a member could not be dialled back");
                 } else if self.ways.failed(connection_id) {
                     tracing::debug!(error = complaint::of(&error), "no way was opened");
                 }
@@ -600,6 +622,10 @@ impl Actor {
             self.dialer.succeeded(&target, peer);
             self.complaints.remove(&target);
         }
+        if self.ways.tried(&self.admission, id, Tried::Reached) {
+            self.swarm.close_connection(id);
+            return;
+        }
         let path = Path::of(endpoint, self.ways.opened(id, peer, endpoint.is_listener()));
         let standing = self.admission.standing(&peer);
         if first {
@@ -647,6 +673,7 @@ impl Actor {
     /// This node has lost an address. Connections from there are dead, and their other ends will not hear of it: all members are
     /// dialled once more, and new streams take the newest connection. What is dead is found out by ping.
     fn moved(&mut self) {
+        self.ways.moved(self.now());
         for (peer, addresses) in self.dialer.known() {
             let options = DialOpts::peer_id(peer).condition(PeerCondition::NotDialing).addresses(addresses).build();
             if let Err(error) = self.swarm.dial(options) {
@@ -658,7 +685,7 @@ impl Actor {
     /// Tells the DHT, mDNS and the layers above where this node listens now.
     fn addresses_changed(&mut self) {
         let listening: Vec<Multiaddr> = self.swarm.listeners().cloned().collect();
-        let announced = listen::announced(&self.config, listening);
+        let announced = listen::announced(&self.config, listening, self.ways.proved());
         // Those by relays are added and taken back by the relays' own behaviour.
         let old: Vec<_> =
             self.swarm.external_addresses().filter(|address| !listen::is_relayed(address)).cloned().collect();

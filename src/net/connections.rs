@@ -1,11 +1,16 @@
 //! The connections to members, and what is told of them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use libp2p::{Multiaddr, core::ConnectedPoint, swarm::ConnectionId};
 use tokio::sync::watch;
 
-use super::{Path, Peer, Peers, Transport, peers::Rtt};
+use super::{Path, Peer, Peers, Transport, listen, peers::Rtt};
 use crate::ledger::NodeId;
 
 /// How often in a row it is told that there is no answer before a connection is given up. Once makes the peer unresponsive,
@@ -86,6 +91,21 @@ impl Connections {
     pub(super) fn way(&self, node: NodeId, id: ConnectionId) -> Option<(Path, Option<Multiaddr>)> {
         let connection = self.by_node.get(&node)?.iter().find(|connection| connection.id == id)?;
         Some((connection.path, connection.dialled.then(|| connection.address.clone())))
+    }
+
+    /// The addresses of the internet that `node` is seen at, by no relay.
+    pub(super) fn seen_at(&self, node: NodeId) -> HashSet<IpAddr> {
+        let direct =
+            self.by_node.get(&node).into_iter().flatten().filter(|connection| connection.path != Path::Relayed);
+        direct
+            .filter(|connection| listen::is_public(&connection.address))
+            .filter_map(|it| listen::ip_of(&it.address))
+            .collect()
+    }
+
+    /// Members on the other side of the internet: connected by no relay, and not from this network.
+    pub(super) fn outside(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.by_node.keys().copied().filter(|node| !self.seen_at(*node).is_empty())
     }
 
     /// Members that are reached by relays alone.

@@ -14,9 +14,12 @@ use super::{Config, Error};
 /// Every listener reports its addresses within this, or it never will.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// Addresses in a record, and how many of them by relays: TCP and QUIC of two.
+/// Addresses in a record, and how many of them by relays at most: TCP and QUIC of two.
 const ANNOUNCED: usize = 8;
 const RELAYED: usize = 4;
+
+/// Addresses in a record that members got through to, which come first.
+const PROVED: usize = 2;
 
 /// Bytes of one of them.
 const ADDRESS_BYTES: usize = 128;
@@ -58,7 +61,7 @@ pub(super) async fn bind<B: NetworkBehaviour>(swarm: &mut Swarm<B>, config: &Con
     // A listener names one address after the other. What is there belongs in the first announcement: a peer that hears of
     // QUIC a moment before TCP dials QUIC.
     while swarm.next().now_or_never().is_some() {}
-    Ok(announced(config, swarm.listeners().cloned().collect()))
+    Ok(announced(config, swarm.listeners().cloned().collect(), std::iter::empty()))
 }
 
 /// The system's word, without the library's wrapping.
@@ -75,17 +78,26 @@ fn innermost(error: io::Error) -> io::Error {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = error.get_ref().map(|inner| inner as _);
     let mut found = None;
     while let Some(inner) = cause {
-        if let Some(system) = inner.downcast_ref::<io::Error>() {
+        let system = inner.downcast_ref::<io::Error>();
+        if let Some(system) = system {
             found = Some(system.raw_os_error().map_or_else(|| system.kind().into(), io::Error::from_raw_os_error));
         }
-        cause = inner.source();
+        // One that wraps another passes over it in its own `source`.
+        cause = match system.and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => inner.source(),
+        };
     }
     found.unwrap_or(error)
 }
 
-/// What others are told: the addresses that the user announces, or those bound, loopback only where there is nothing else;
-/// and those by relays.
-pub(super) fn announced(config: &Config, listening: Vec<Multiaddr>) -> Vec<Multiaddr> {
+/// What others are told: the addresses that the user announces, or those bound, loopback only where there is nothing else, and
+/// those where members got through (`proved`); and those by relays.
+pub(super) fn announced<'a>(
+    config: &Config,
+    listening: Vec<Multiaddr>,
+    proved: impl Iterator<Item = &'a Multiaddr>,
+) -> Vec<Multiaddr> {
     let (relayed, bound): (Vec<_>, Vec<_>) = listening.into_iter().partition(is_relayed);
     let mut addresses = if config.announce.is_empty() { bound } else { config.announce.clone() };
     if config.lan {
@@ -96,9 +108,13 @@ pub(super) fn announced(config: &Config, listening: Vec<Multiaddr>) -> Vec<Multi
     }
     let relayed = by_relays(relayed);
     sort(&mut addresses);
-    addresses.truncate(ANNOUNCED - relayed.len());
-    addresses.extend(relayed);
-    addresses
+    let mut proved: Vec<_> =
+        proved.filter(|_| config.announce.is_empty() && !config.lan).take(PROVED).cloned().collect();
+    addresses.retain(|address| !proved.contains(address));
+    addresses.truncate(ANNOUNCED - relayed.len() - proved.len());
+    proved.append(&mut addresses);
+    proved.extend(relayed);
+    proved
 }
 
 /// Addresses by relays, as others are told them: without this node at the end, which they know; of a relay that can be dialled
@@ -180,20 +196,36 @@ mod tests {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
+    fn told(config: &Config, listening: Vec<Multiaddr>) -> Vec<Multiaddr> {
+        announced(config, listening, std::iter::empty())
+    }
+
+    #[test]
+    fn where_members_got_through_comes_first_and_stands_for_what_the_user_did_not_say() {
+        let bound = addresses(&["/ip4/10.0.0.2/tcp/1", "/ip4/203.0.113.9/tcp/1"]);
+        let outside = addresses(&["/ip4/203.0.113.9/tcp/1"]);
+        let first = addresses(&["/ip4/203.0.113.9/tcp/1", "/ip4/10.0.0.2/tcp/1"]);
+        assert_eq!(announced(&Config::default(), bound.clone(), outside.iter()), first);
+        let said = Config { announce: addresses(&["/ip4/198.51.100.1/tcp/7"]), ..Config::default() };
+        assert_eq!(announced(&said, bound.clone(), outside.iter()), said.announce);
+        let lan = Config { lan: true, ..Config::default() };
+        assert_eq!(announced(&lan, bound, outside.iter()), addresses(&["/ip4/10.0.0.2/tcp/1"]));
+    }
+
     #[test]
     fn loopback_is_announced_only_where_there_is_nothing_else() {
         let config = Config::default();
         let both = addresses(&["/ip4/127.0.0.1/tcp/1", "/ip4/192.168.0.2/tcp/1", "/ip6/fe80::1/tcp/1"]);
-        assert_eq!(announced(&config, both), addresses(&["/ip4/192.168.0.2/tcp/1"]));
+        assert_eq!(told(&config, both), addresses(&["/ip4/192.168.0.2/tcp/1"]));
         let alone = addresses(&["/ip4/127.0.0.1/tcp/1"]);
-        assert_eq!(announced(&config, alone.clone()), alone);
+        assert_eq!(told(&config, alone.clone()), alone);
     }
 
     #[test]
     fn a_lan_node_announces_no_public_address() {
         let config = Config { lan: true, ..Config::default() };
         let both = addresses(&["/ip4/203.0.113.9/tcp/1", "/ip4/10.0.0.2/tcp/1"]);
-        assert_eq!(announced(&config, both), addresses(&["/ip4/10.0.0.2/tcp/1"]));
+        assert_eq!(told(&config, both), addresses(&["/ip4/10.0.0.2/tcp/1"]));
     }
 
     #[test]
@@ -205,7 +237,7 @@ mod tests {
         let by_public = by("/ip4/203.0.113.1/tcp/1");
         listening.push(format!("{by_public}/p2p/{id}"));
         listening.push(format!("{}/p2p/{id}", by("/ip4/192.168.0.9/tcp/1")));
-        let announced = announced(&config, listening.iter().map(|text| text.parse().unwrap()).collect());
+        let announced = told(&config, listening.iter().map(|text| text.parse().unwrap()).collect());
         assert_eq!((announced.len(), announced[7].to_string()), (ANNOUNCED, by_public));
         assert!(announced[..7].iter().all(|address| !is_relayed(address)));
     }
@@ -237,6 +269,6 @@ mod tests {
     #[test]
     fn a_forwarded_port_replaces_what_was_bound() {
         let config = Config { announce: addresses(&["/ip4/203.0.113.9/tcp/4001"]), ..Config::default() };
-        assert_eq!(announced(&config, addresses(&["/ip4/10.0.0.2/tcp/1"])), config.announce);
+        assert_eq!(told(&config, addresses(&["/ip4/10.0.0.2/tcp/1"])), config.announce);
     }
 }

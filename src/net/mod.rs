@@ -14,12 +14,14 @@
 //! with servers of a DHT that this node dialled itself.
 
 mod actor;
+mod address_list;
 mod admission;
 mod bars;
 mod behaviour;
 mod complaint;
 mod connections;
 mod dht;
+mod dialback;
 mod dialer;
 mod door;
 mod listen;
@@ -33,6 +35,7 @@ mod path;
 mod peers;
 mod ping;
 mod punch;
+mod reachability;
 mod relay;
 mod rendezvous;
 mod renewals;
@@ -59,6 +62,7 @@ pub use listen::is_lan;
 pub use meter::{Meter, Traffic, Volume};
 pub use path::Path;
 pub use peers::{Peer, Peers, node_of, peer_of};
+pub use reachability::Reach;
 pub use relay::{Limits as RelayLimits, Relaying};
 pub use streams::{Inbound, Stream, Streams};
 use tokio::{
@@ -214,6 +218,7 @@ pub struct Net {
     admission: Admission,
     keyring: Keyring,
     refused: watch::Receiver<Arc<Refused>>,
+    reach: watch::Receiver<Arc<Vec<(Multiaddr, Reach)>>>,
     transports: Transports,
     meter: Meter,
 }
@@ -271,6 +276,7 @@ impl Net {
             admission: built.admission.clone(),
             keyring: built.keyring,
             refused: built.refused,
+            reach: built.reach,
             transports,
             meter: built.meter,
         };
@@ -291,6 +297,11 @@ impl Net {
     /// This node.
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// At which addresses of the internet this node might be dialled, and whether members got through to them.
+    pub fn reach(&self) -> watch::Receiver<Arc<Vec<(Multiaddr, Reach)>>> {
+        self.reach.clone()
     }
 
     /// Whether this node uses `transport`.

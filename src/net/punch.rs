@@ -11,8 +11,7 @@
 //!  dials half a round trip later
 //! ```
 //!
-//! A list is the number of its addresses, one byte, and each address behind its length, one byte. Addresses are multiaddrs in
-//! binary form.
+//! A list is one of [`address_list`].
 //!
 //! It is not libp2p's own behaviour for three reasons. That tries when a relayed connection begins and never again; it offers the
 //! port where this node listens instead of the one that others see, which only some NATs keep; and it panics where two of its
@@ -29,13 +28,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Inbound, Streams, Transport, listen::is_relayed};
+use super::{Inbound, Streams, Transport, address_list, listen::is_relayed};
 
 /// The agreement's protocol.
 pub(super) const PUNCH: StreamProtocol = StreamProtocol::new("/p2p-fed/punch/1");
-
-/// Addresses in a list at most: what is dialled at once.
-const ADDRESSES: usize = 16;
 
 /// Agreements under way at once, over all members; further ones wait.
 const AT_ONCE: usize = 64;
@@ -135,11 +131,16 @@ async fn conclude(peer: PeerId, listens: bool, talk: io::Result<Vec<Multiaddr>>,
     }
 }
 
+/// Where the other end says that it is; what no NAT can be opened for is left out.
+async fn openable(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<Multiaddr>> {
+    Ok(address_list::read(stream).await?.into_iter().filter(opens).collect())
+}
+
 /// The part of the one that asks. Returns where to dial, when the moment has come.
 async fn propose(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), own: &[Multiaddr]) -> io::Result<Vec<Multiaddr>> {
     let asked = Instant::now();
-    write(stream, own).await?;
-    let theirs = read(stream).await?;
+    address_list::write(stream, own).await?;
+    let theirs = openable(stream).await?;
     let half = asked.elapsed() / 2;
     stream.write_all(&[NOW]).await?;
     stream.close().await?;
@@ -149,48 +150,14 @@ async fn propose(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), own: &[Mult
 
 /// The part of the one that is asked.
 async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), own: &[Multiaddr]) -> io::Result<Vec<Multiaddr>> {
-    let theirs = read(stream).await?;
-    write(stream, own).await?;
+    let theirs = openable(stream).await?;
+    address_list::write(stream, own).await?;
     let mut word = [0];
     stream.read_exact(&mut word).await?;
     if word != [NOW] {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "not the word that was agreed on"));
     }
     Ok(theirs)
-}
-
-async fn write(stream: &mut (impl AsyncWrite + Unpin), addresses: &[Multiaddr]) -> io::Result<()> {
-    let sized = |address: &Multiaddr| Some((u8::try_from(address.as_ref().len()).ok()?, address.to_vec()));
-    let sized: Vec<_> = addresses.iter().filter_map(sized).take(ADDRESSES).collect();
-    let mut list = vec![sized.len() as u8];
-    for (length, address) in sized {
-        list.push(length);
-        list.extend(address);
-    }
-    stream.write_all(&list).await?;
-    stream.flush().await
-}
-
-/// Addresses by relays, and what is no address, are left out.
-async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<Multiaddr>> {
-    let mut count = [0];
-    stream.read_exact(&mut count).await?;
-    if usize::from(count[0]) > ADDRESSES {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "too many addresses"));
-    }
-    let mut addresses = Vec::new();
-    for _ in 0..count[0] {
-        let mut length = [0];
-        stream.read_exact(&mut length).await?;
-        let mut bytes = vec![0; length[0].into()];
-        stream.read_exact(&mut bytes).await?;
-        if let Ok(address) = Multiaddr::try_from(bytes)
-            && opens(&address)
-        {
-            addresses.push(address);
-        }
-    }
-    Ok(addresses)
 }
 
 #[cfg(test)]
@@ -214,20 +181,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_list_of_addresses_is_an_error_and_relays_are_left_out() {
-        let relayed = "/ip4/192.0.2.1/tcp/1/p2p/12D3KooWPi4DKkcJN3BrpVSvSfpd6da3hferGsBh75KPEWHKAjuD/p2p-circuit";
+    async fn no_nat_is_opened_for_a_relay_or_for_the_web() {
         let plain = addresses(&["/ip4/192.0.2.1/tcp/1"]);
+        let others = addresses(&[
+            "/ip4/192.0.2.1/tcp/1/p2p/12D3KooWPi4DKkcJN3BrpVSvSfpd6da3hferGsBh75KPEWHKAjuD/p2p-circuit",
+            "/dns4/web.example/tcp/443/tls/ws",
+        ]);
         let mut list = Vec::new();
-        write(&mut list, &[addresses(&[relayed]), plain.clone(), plain.clone()].concat()).await.unwrap();
-        assert_eq!(read(&mut Cursor::new(&list)).await.unwrap(), [plain.clone(), plain.clone()].concat());
-        for cut in 0..list.len() {
-            assert!(read(&mut Cursor::new(&list[..cut])).await.is_err(), "{cut}");
-        }
-        assert!(read(&mut Cursor::new([ADDRESSES as u8 + 1; 300])).await.is_err());
-        assert_eq!(read(&mut Cursor::new([1, 2, 255, 255])).await.unwrap(), []);
-        let mut long = Vec::new();
-        write(&mut long, &vec![plain[0].clone(); 300]).await.unwrap();
-        assert_eq!(read(&mut Cursor::new(&long)).await.unwrap().len(), ADDRESSES);
+        address_list::write(&mut list, &[others, plain.clone()].concat()).await.unwrap();
+        assert_eq!(openable(&mut Cursor::new(&list)).await.unwrap(), plain);
     }
 
     #[tokio::test]
@@ -236,8 +198,8 @@ mod tests {
         let mut b = b.compat();
         let other = async {
             let mut a = a.compat();
-            write(&mut a, &[]).await.unwrap();
-            read(&mut a).await.unwrap();
+            address_list::write(&mut a, &[]).await.unwrap();
+            address_list::read(&mut a).await.unwrap();
             a.write_all(&[NOW + 1]).await.unwrap();
         };
         assert!(tokio::join!(answer(&mut b, &[]), other).0.is_err());

@@ -1,6 +1,6 @@
 //! Ways around what is between two nodes.
 //!
-//! A node that nobody can dial asks relays to be reachable by them ([`Reservations`]); one that others can dial is a relay for
+//! Members find out for each other who can be dialled ([`Reachability`], [`super::dialback`]). A node that nobody can dial asks relays to be reachable by them ([`Reservations`]); one that others can dial is a relay for
 //! them. To a member that a relay connects a better way is looked for ([`Upgrades`], [`super::punch`]), and once there is one,
 //! the relayed connection is closed as soon as nothing runs on it: streams are not moved, they end where they began.
 
@@ -22,12 +22,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Config, Inbound, Path, Relaying, Streams,
+    admission::Admission,
     behaviour::Behaviour,
     connections::Connections,
+    dialback::{self, Dialback},
     listen, node_of,
     observed::Observed,
     peer_of,
     punch::{self, Puncher},
+    reachability::{Reach, Reachability, Tried},
     reservations::Reservations,
     upgrades::Upgrades,
 };
@@ -44,22 +47,26 @@ pub(super) struct Ways {
     own: watch::Sender<Arc<Vec<Multiaddr>>>,
     puncher: Puncher,
     agreed: mpsc::Receiver<punch::Dial>,
+    reachability: Reachability,
+    reach: watch::Sender<Arc<Vec<(Multiaddr, Reach)>>>,
+    dialback: Dialback,
     /// Dials that were agreed on, until it is known what came of them, and to whom.
     punching: HashMap<ConnectionId, PeerId>,
     is_reachable: bool,
 }
 
 impl Ways {
-    /// With the task that agrees on dials.
+    /// With the task that talks with members about dials.
     pub(super) fn new(
         config: &Config,
         local: PeerId,
-        arriving: mpsc::Receiver<Inbound>,
+        [punches, dialbacks]: [mpsc::Receiver<Inbound>; 2],
         streams: Streams,
         cancel: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (own, own_seen) = watch::channel(Arc::default());
-        let (puncher, agreed, task) = Puncher::new(arriving, streams, own_seen, cancel);
+        let (puncher, agreed, punching) = Puncher::new(punches, streams.clone(), own_seen, cancel.clone());
+        let (dialback, dialling) = Dialback::new(dialbacks, streams, cancel);
         let mut reservations = Reservations::default();
         for address in &config.relays {
             if let (Some(relay), address) = split(address) {
@@ -75,10 +82,15 @@ impl Ways {
             own,
             puncher,
             agreed,
+            reachability: Reachability::default(),
+            reach: watch::Sender::default(),
+            dialback,
             punching: HashMap::new(),
             is_reachable: false,
         };
-        (ways, task)
+        (ways, async {
+            tokio::join!(punching, dialling);
+        })
     }
 
     /// The user says that others can dial this node, so that it needs no relay.
@@ -91,12 +103,16 @@ impl Ways {
     pub(super) fn announced(&mut self, now: Duration, swarm: &mut Swarm<Behaviour>, announced: &[Multiaddr]) {
         self.announced = announced.iter().filter(|address| punch::opens(address)).cloned().collect();
         self.upgrades.hurry(now);
-        self.tell();
-        // Who has an address of the internet may be behind a firewall all the same. No harm is done: nobody asks a relay that
-        // it could not dial.
+        self.tell(now);
+        // What nobody has tried may be behind a firewall. No harm is done: nobody asks a relay that it could not dial.
         let is_relay = match self.relaying {
             Relaying::Never => false,
-            Relaying::Auto => self.is_reachable || self.announced.iter().any(listen::is_public),
+            Relaying::Auto => {
+                let refuted: Vec<_> = self.reachability.known().filter(|(_, reach)| *reach == Reach::Refuted).collect();
+                let is_open =
+                    |address| listen::is_public(address) && !refuted.iter().any(|(known, _)| *known == address);
+                self.is_reachable || self.announced.iter().any(is_open)
+            }
             Relaying::Always => true,
         };
         let status = if is_relay { relay::Status::Enable } else { relay::Status::Disable };
@@ -118,7 +134,7 @@ impl Ways {
         // By a relay one sees the relay; and what changed is told without where this node was seen, though there is something
         // in its place.
         if at_first && path != Path::Relayed && self.observed.seen(&info.observed_addr) {
-            self.tell();
+            self.tell(now);
             self.upgrades.hurry(now);
         }
         // One that this node could not dial, others can't either.
@@ -163,9 +179,67 @@ impl Ways {
         self.reservations.ended(now, listener)
     }
 
-    /// The next dial that both ends agreed on.
-    pub(super) async fn agreed(&mut self) -> Option<punch::Dial> {
-        self.agreed.recv().await
+    /// The next thing to be done for members.
+    pub(super) async fn next(&mut self) -> Option<Wish> {
+        tokio::select! {
+            dial = self.agreed.recv() => dial.map(Wish::Dial),
+            news = self.dialback.news() => news.map(|news| match news {
+                dialback::News::Question(question) => Wish::DialBack(question),
+                dialback::News::Answer(answer) => Wish::Learn(answer),
+            }),
+        }
+    }
+
+    /// Has a member dial this node, if there is something to be found out. Nodes of this network could not tell.
+    pub(super) fn inquire(&mut self, now: Duration, connections: &Connections) {
+        let members: Vec<PeerId> = connections.outside().filter_map(|node| peer_of(&node)).collect();
+        if let Some((member, addresses)) = self.reachability.next(now, &members) {
+            self.dialback.ask(member, addresses);
+        }
+    }
+
+    /// Dials a member that asked for it.
+    pub(super) fn dial_back(
+        &mut self,
+        swarm: &mut Swarm<Behaviour>,
+        admission: &Admission,
+        connections: &Connections,
+        question: dialback::Question,
+    ) {
+        let seen = node_of(&question.peer()).map(|node| connections.seen_at(node)).unwrap_or_default();
+        self.dialback.dial(swarm, admission, question, &seen);
+    }
+
+    /// A connection is there, or is not. Whether it was to be no more than tried.
+    pub(super) fn tried(&mut self, admission: &Admission, id: ConnectionId, outcome: Tried) -> bool {
+        self.dialback.ended(admission, id, outcome)
+    }
+
+    /// A member dialled this node. Whether more is known now of what to tell others.
+    pub(super) fn learn(&mut self, now: Duration, dialback::Answer { peer, found }: dialback::Answer) -> bool {
+        let is_news = self.reachability.answered(now, peer, &found);
+        if is_news {
+            for (address, reach) in self.reachability.known() {
+                tracing::debug!(%address, reach = reach.as_str(), "dialled by a member");
+            }
+            self.show();
+        }
+        is_news
+    }
+
+    /// Where members got through.
+    pub(super) fn proved(&self) -> impl Iterator<Item = &Multiaddr> {
+        self.reachability.known().filter(|(_, reach)| *reach == Reach::Proved).map(|(address, _)| address)
+    }
+
+    /// What is known of this node's addresses.
+    pub(super) fn reach(&self) -> watch::Receiver<Arc<Vec<(Multiaddr, Reach)>>> {
+        self.reach.subscribe()
+    }
+
+    /// The network is another one.
+    pub(super) fn moved(&mut self, now: Duration) {
+        self.reachability.hurry(now);
     }
 
     pub(super) fn dial(&mut self, swarm: &mut Swarm<Behaviour>, dial: punch::Dial) {
@@ -219,9 +293,34 @@ impl Ways {
         }
     }
 
-    fn tell(&self) {
-        self.own.send_replace(Arc::new(self.observed.candidates(&self.announced)));
+    fn tell(&mut self, now: Duration) {
+        let candidates = self.observed.candidates(&self.announced);
+        self.reachability.candidates(now, candidates.iter().cloned());
+        self.own.send_replace(Arc::new(candidates));
+        self.show();
     }
+
+    fn show(&self) {
+        let known = self.reachability.known().map(|(address, reach)| (address.clone(), reach)).collect();
+        self.reach.send_if_modified(|shown| {
+            let changed = **shown != known;
+            if changed {
+                *shown = Arc::new(known);
+            }
+            changed
+        });
+    }
+}
+
+/// What members want to be done.
+#[derive(Debug)]
+pub(super) enum Wish {
+    /// Both ends dial now.
+    Dial(punch::Dial),
+    /// A member wants to know whether it can be dialled.
+    DialBack(dialback::Question),
+    /// A member has dialled this node.
+    Learn(dialback::Answer),
 }
 
 /// Whose address it is, where it says so, and the rest.

@@ -218,6 +218,11 @@ impl Admission {
         }
     }
 
+    /// The next connection dialled to `peer` is a further one, unless one is being dialled already: then nothing is said.
+    pub(super) fn begins_further(&self, peer: PeerId) -> bool {
+        self.inner.further.insert(peer)
+    }
+
     /// The step in the transport's upgrade: passes the connection on, or an error in its place.
     pub(super) async fn upgrade(
         self,

@@ -94,7 +94,7 @@ fn addressed(
     let tcp = optional(tcp)
         .and_then(move |socket, point| door.open(socket, point))
         .map(move |socket, _| Metered::tcp(socket, counted))
-        .map_err(Either::into_inner);
+        .map_err(|error| SocketError(error.into_inner()));
     let tcp = muxed(tcp, keypair)?;
 
     let mut datagram = quic::Config::new(keypair);
@@ -124,6 +124,11 @@ fn web(config: &Config, keypair: &identity::Keypair, meter: Meter) -> io::Result
     let web = optional(web).map(move |socket, _| Metered::tcp(socket, meter));
     Ok(muxed(web, keypair)?.boxed())
 }
+
+/// The system's word. `Either` hides a cause that is not the source of something, so it is one.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct SocketError(#[source] io::Error);
 
 fn sockets() -> tcp::tokio::Transport {
     tcp::tokio::Transport::new(tcp::Config::default().nodelay(true).listen_backlog(BACKLOG))
