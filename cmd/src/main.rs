@@ -23,6 +23,7 @@ mod ledger;
 mod lifetime;
 mod man;
 mod node_flags;
+mod open_relay;
 mod output;
 mod peers;
 mod relay;
@@ -61,7 +62,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Ban(ban) => wait(ban.perform(&log)),
         Command::Expose(expose) => wait(lifetime::run(&*expose, &log)),
         Command::Serve(serve) => wait(lifetime::run(&*serve, &log)),
-        Command::Relay(relay) => wait(lifetime::run(&*relay, &log)),
+        Command::Relay(relay) => wait(relay.perform(&log)),
         Command::Run(run) => wait(lifetime::run(&*run, &log)),
         Command::Status(flags) => wait(ask::ask(&flags, &log, Client::status)),
         Command::Peers(flags) => wait(ask::ask(&flags, &log, Client::peers)),

@@ -42,6 +42,18 @@ impl RelaySettings {
         }
     }
 
+    /// What an open relay gives, which serves anybody.
+    pub fn for_strangers() -> Self {
+        let limits = RelayLimits::for_strangers();
+        Self {
+            reservations: Some(limits.reservations),
+            circuits: Some(limits.circuits),
+            circuits_per_peer: Some(limits.circuits_per_peer),
+            circuit_time: Some(Span(limits.duration)),
+            circuit_bytes: Some(limits.bytes),
+        }
+    }
+
     /// With the defaults.
     pub(super) fn resolve(self) -> Result<RelayLimits, Error> {
         let usual = RelayLimits::default();

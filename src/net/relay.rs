@@ -1,8 +1,8 @@
 //! Carrying the connections of others: the relay's side of circuit relay v2 (libp2p specs, `relay/circuit-v2.md`).
 //!
 //! A node that cannot be dialled makes a **reservation** with a relay, and can then be reached by a **circuit** through it. What
-//! a circuit carries is encrypted from end to end. Only members are served, because strangers have no connection here that
-//! anything is spoken on.
+//! a circuit carries is encrypted from end to end. A member serves members alone, because strangers have no connection to it that
+//! anything is spoken on; an [open relay](super::open_relay) serves anybody.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -48,6 +48,19 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// For anybody who comes by: what a small machine can give away.
+    pub fn for_strangers() -> Self {
+        Self {
+            reservations: 256,
+            circuits: 1024,
+            circuits_per_peer: 64,
+            duration: Duration::from_secs(24 * 60 * 60),
+            bytes: 16 << 30,
+        }
+    }
+}
+
 /// A reservation is renewed when three quarters of this have passed.
 const RESERVATION: Duration = Duration::from_secs(60 * 60);
 
@@ -59,8 +72,26 @@ const ONE_MORE: Duration = Duration::from_secs(1);
 /// Reservations of one node: as many as it has connections while it moves from one network to another.
 const RESERVATIONS_PER_PEER: usize = 4;
 
+/// The same of one address, where strangers are served: a site with some machines behind one NAT.
+const BURST_OF_SITE: NonZeroU32 = NonZeroU32::new(64).unwrap();
+const ONE_MORE_OF_SITE: Duration = Duration::from_secs(5);
+
+/// The relay of an open one: each address of the internet gets no more than a site needs.
+pub(super) fn open_behaviour(local: PeerId, limits: Limits) -> relay::Behaviour {
+    let config = config(limits)
+        .reservation_rate_per_ip(BURST_OF_SITE, ONE_MORE_OF_SITE)
+        .circuit_src_per_ip(BURST_OF_SITE, ONE_MORE_OF_SITE);
+    relay::Behaviour::new(local, config)
+}
+
 /// The relay, switched off until [`relay::Behaviour::set_status`] says otherwise.
 pub(super) fn behaviour(local: PeerId, limits: Limits) -> relay::Behaviour {
+    let mut relay = relay::Behaviour::new(local, config(limits));
+    relay.set_status(Some(relay::Status::Disable));
+    relay
+}
+
+fn config(limits: Limits) -> relay::Config {
     let config = relay::Config {
         max_reservations: limits.reservations,
         max_reservations_per_peer: RESERVATIONS_PER_PEER,
@@ -73,8 +104,5 @@ pub(super) fn behaviour(local: PeerId, limits: Limits) -> relay::Behaviour {
         max_circuit_bytes: limits.bytes,
         circuit_src_rate_limiters: Vec::new(),
     };
-    let config = config.reservation_rate_per_peer(BURST, ONE_MORE).circuit_src_per_peer(BURST, ONE_MORE);
-    let mut relay = relay::Behaviour::new(local, config);
-    relay.set_status(Some(relay::Status::Disable));
-    relay
+    config.reservation_rate_per_peer(BURST, ONE_MORE).circuit_src_per_peer(BURST, ONE_MORE)
 }

@@ -73,13 +73,35 @@ pub(super) fn build(
     meter: Meter,
 ) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
     let relayed = muxed(relays, keypair)?;
-    let web = web(config, keypair, meter.clone())?;
-    let plain = named(|| addressed(config, keypair, door.clone(), meter.clone()))?;
-    let direct = OrTransport::new(web, plain).map(|either, _| either.into_inner());
+    let direct = direct(config, keypair, door, meter)?;
     let all = Stagger(OrTransport::new(relayed, direct).map(|either, _| either.into_inner()));
     let admission = admission.clone();
     let admitted = all.and_then(move |output, point| admission.upgrade(output, point));
     Ok(TransportTimeout::new(admitted, SETUP_LIMIT).boxed())
+}
+
+/// The transport of somebody who asks nobody for a token, and goes by no relay.
+///
+/// # Errors
+/// As [`build`].
+pub(super) fn unguarded(
+    config: &Config,
+    keypair: &identity::Keypair,
+    door: Door,
+    meter: Meter,
+) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
+    Ok(TransportTimeout::new(direct(config, keypair, door, meter)?, SETUP_LIMIT).boxed())
+}
+
+fn direct(
+    config: &Config,
+    keypair: &identity::Keypair,
+    door: Door,
+    meter: Meter,
+) -> io::Result<Boxed<(PeerId, StreamMuxerBox)>> {
+    let web = web(config, keypair, meter.clone())?;
+    let plain = named(|| addressed(config, keypair, door.clone(), meter.clone()))?;
+    Ok(OrTransport::new(web, plain).map(|either, _| either.into_inner()).boxed())
 }
 
 /// TCP and QUIC, for addresses without names.
