@@ -13,7 +13,7 @@ SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo check fmt clippy docs deny test unit e2e netns nemesis h2spec torture sim ledger-table policies soak fuzz mutants peers bench bench-peers contest scale fleet micro instructions \
-	instructions-record reconcile valgrind install clean
+	instructions-record reconcile valgrind deploy-check install clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -158,6 +158,17 @@ instructions-record: valgrind ## make what they take now the baseline
 
 valgrind:
 	@command -v valgrind >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) $(APT) valgrind; }
+
+deploy-check: build target/tools/bin/kustomize target/deploy/venv/ready ## whether the files for systemd, containers and clusters fit p2p-fed; needs Go
+	target/deploy/venv/bin/python docs/deploy/check.py --bin $(BIN) --kustomize target/tools/bin/kustomize --work target/deploy/work
+
+target/deploy/venv/ready: docs/deploy/requirements.txt
+	$(PYTHON) -m venv target/deploy/venv
+	target/deploy/venv/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+target/tools/bin/kustomize:
+	GOBIN="$(CURDIR)/target/tools/bin" go install sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
 
 install: ## install the binary for this user
 	$(CARGO) install --locked --path cmd
