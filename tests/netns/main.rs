@@ -1,8 +1,8 @@
 //! Nodes on different networks, with the kernel's own NAT between them: `make netns`, as root.
 //!
 //! Each test has a lab of its own: namespaces whose names hold the process's id, so that it can run twice at once, and that
-//! are removed when it ends, or by the next run if it was killed. In the middle is a bridge, "the internet" (203.0.113.0/24); sites
-//! are a router with a NAT and a host behind it.
+//! are removed when it ends, or by the next run if it was killed. In the middle is an internet of our own ([`p2p_fed_netns`]), which
+//! carries everything at once unless a test makes it worse; sites are a router with a NAT and a host behind it.
 //!
 //! `P2P_FED_BIN` names the binary. Nothing is waited for by sleeping alone: every wait is for something that a node says, and
 //! bounded.
@@ -15,7 +15,9 @@ mod lab;
 mod node;
 mod paths;
 mod relays;
+mod router;
 mod shell;
+mod weather;
 
 use std::time::{Duration, Instant};
 
