@@ -3,16 +3,13 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap, binary_heap::PeekMut},
-    fs::File,
     io,
     net::{Ipv4Addr, Ipv6Addr},
-    os::fd::AsFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
 };
 
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::{
     runtime,
     sync::{Notify, mpsc},
@@ -21,7 +18,7 @@ use tokio::{
 };
 use tun_rs::{AsyncDevice, DeviceBuilder, SyncDevice};
 
-use crate::{Counts, Line, Quality};
+use crate::{Counts, Line, Quality, inside};
 
 /// The device of each attached namespace, as others name their only one.
 const DEVICE: &str = "eth0";
@@ -216,14 +213,9 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A device in that namespace, opened by a thread that enters it. The device stays there, the thread ends.
+/// A device in that namespace. It stays there.
 fn device(space: &str) -> io::Result<SyncDevice> {
-    let open = || {
-        let space = File::open(format!("/run/netns/{space}"))?;
-        move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))?;
-        DeviceBuilder::new().name(DEVICE).mtu(MTU).build_sync()
-    };
-    thread::scope(|scope| scope.spawn(open).join()).unwrap_or_else(|_| Err(io::Error::other("the thread panicked")))
+    inside(space, || DeviceBuilder::new().name(DEVICE).mtu(MTU).build_sync())?
 }
 
 type Devices = Arc<Mutex<HashMap<Port, Arc<AsyncDevice>>>>;

@@ -9,7 +9,7 @@ use std::{
 use p2p_fed_netns::{Counts, Internet, Port, Quality};
 
 use crate::{
-    router::{Nat, firewall, nat, without_datagrams},
+    router::{Nat, blocked, firewall, nat},
     shell::{feed, run, tried},
 };
 
@@ -134,14 +134,19 @@ impl Lab {
 
     /// The router of a site has forgotten every connection.
     pub fn reboot(&self, site: &Host) {
-        run(&format!("ip netns exec {}-r conntrack -F", site.space));
+        run(&format!("ip netns exec {} conntrack -F", self.border(site)));
     }
 
     /// The router of a site forgets where datagrams came from, so many seconds after the last one.
     pub fn forgetful(&self, site: &Host, seconds: u32) {
         for knob in ["nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"] {
-            run(&format!("ip netns exec {}-r sysctl -qw net.netfilter.{knob}={seconds}", site.space));
+            run(&format!("ip netns exec {} sysctl -qw net.netfilter.{knob}={seconds}", self.border(site)));
         }
+    }
+
+    /// What a host's own TCP sends is paced by `cubic`, Linux's usual, or `bbr`.
+    pub fn paced(&self, host: &Host, control: &str) {
+        run(&format!("ip netns exec {} sysctl -qw net.ipv4.tcp_congestion_control={control}", host.space));
     }
 
     /// Every line of the internet carries that well from now on.
@@ -176,11 +181,20 @@ impl Lab {
         self.between(one, other, Quality::default());
     }
 
-    /// No datagrams pass into the host's network and out of it.
-    pub fn without_udp(&self, host: &Host) {
+    /// Nothing of this protocol, `udp` or `tcp`, passes into the host's network and out of it.
+    pub fn without(&self, protocol: &str, host: &Host) {
+        self.rules(self.border(host), &blocked(protocol));
+    }
+
+    /// The datagrams' connections that the router of a site knows: one per line, its first number the seconds until it is forgotten.
+    pub fn known(&self, site: &Host) -> String {
+        run(&format!("ip netns exec {} conntrack -L -p udp", self.border(site)))
+    }
+
+    /// What of a host's network is attached to the internet: its router, or the host.
+    fn border<'a>(&'a self, host: &'a Host) -> &'a str {
         let router = format!("{}-r", host.space);
-        let border = if self.spaces.contains(&router) { &router } else { &host.space };
-        self.rules(border, &without_datagrams());
+        self.spaces.iter().find(|space| **space == router).unwrap_or(&host.space)
     }
 
     fn space(&mut self, name: &str) -> String {

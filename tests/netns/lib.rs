@@ -6,6 +6,7 @@
 //!
 //! * [`Line`] decides: pure, seeded, time handed in.
 //! * [`Internet`] reads, waits and writes.
+//! * [`inside`] does something in a namespace: what is opened there stays there.
 //!
 //! Unicast alone, IPv4 and IPv6: networks that need more, a LAN with multicast say, are bridges of the kernel. A seed gives the
 //! same decisions for the same packets; which packets are sent when is up to kernels and programs, so a run is not repeated
@@ -13,6 +14,8 @@
 
 mod internet;
 mod line;
+mod space;
 
 pub use internet::{Internet, Port};
 pub use line::{Counts, Line, Quality};
+pub use space::inside;

@@ -72,7 +72,7 @@ async fn f_04_where_no_datagrams_pass_tcp_does() {
     let (mut lab, network) = (Lab::new(), Network::new().await);
     let relay = relay(&mut lab, &network, "relay").await;
     let (one, other) = (lab.site("one", Nat::Cone), lab.site("other", Nat::Cone));
-    [&relay.host, &one, &other].into_iter().for_each(|host| lab.without_udp(host));
+    [&relay.host, &one, &other].into_iter().for_each(|host| lab.without("udp", host));
     let _backend = backend(&one).await;
     let peers = ["--peer", relay.address("udp"), "--peer", relay.address("tcp")];
     let _worker = network.start(&one, "worker", &[&["expose", "8000"], &peers[..], &PRIVATE[..]].concat()).await;

@@ -79,18 +79,19 @@ fn masquerade(random: &str) -> String {
     )
 }
 
-/// No datagrams, through a router or to a host, whose own get no answer. Of both families. Nobody is told.
-pub fn without_datagrams() -> String {
-    "table inet blocked {
-        chain inp {
-            type filter hook input priority -10; policy accept;
-            iifname \"eth0\" meta l4proto udp drop
-        }
-        chain forw {
-            type filter hook forward priority -10; policy accept;
-            meta l4proto udp drop
-        }
-    }
-    "
-    .to_owned()
+/// Nothing of that protocol through a router, and no answer to a host's own. Of both families. Nobody is told.
+pub fn blocked(protocol: &str) -> String {
+    format!(
+        "table inet blocked-{protocol} {{
+            chain inp {{
+                type filter hook input priority -10; policy accept;
+                iifname \"eth0\" meta l4proto {protocol} drop
+            }}
+            chain forw {{
+                type filter hook forward priority -10; policy accept;
+                meta l4proto {protocol} drop
+            }}
+        }}
+        "
+    )
 }
