@@ -144,7 +144,7 @@ impl Lab {
         }
     }
 
-    /// What a host's own TCP sends is paced by `cubic`, Linux's usual, or `bbr`.
+    /// What a host's own TCP sends is paced by `reno` or `bbr`. Linux's usual, `cubic`, is not to be chosen in a namespace.
     pub fn paced(&self, host: &Host, control: &str) {
         run(&format!("ip netns exec {} sysctl -qw net.ipv4.tcp_congestion_control={control}", host.space));
     }
@@ -215,7 +215,7 @@ impl Lab {
         };
         self.address(space, "eth0", &format!("{address}/{}", if self.family == Family::V4 { 24 } else { 64 }));
         if self.family == Family::V6 {
-            run(&format!("ip -n {space} route add default dev eth0"));
+            run(&format!("ip -n {space} -6 route add default dev eth0"));
         }
         (port, address)
     }

@@ -11,7 +11,9 @@
 #![allow(clippy::print_stdout, reason = "what a test measured is shown with it")]
 #![allow(unreachable_pub, reason = "one crate, whose modules are each other's only users")]
 
+mod idle;
 mod lab;
+mod nats;
 mod node;
 mod paths;
 mod relays;

@@ -137,7 +137,7 @@ const TABLE: (u32, u8) = (10 << 20, 3);
 #[ignore = "needs root, and minutes: make netns-weather"]
 async fn the_table_of_bad_weather() {
     const KINDS: [(&str, &[&str], &str); 3] =
-        [("TCP, CUBIC", &[], "cubic"), ("TCP, BBR", &[], "bbr"), ("QUIC alone, CUBIC", &QUIC, "cubic")];
+        [("TCP, Reno", &[], "reno"), ("TCP, BBR", &[], "bbr"), ("QUIC alone", &QUIC, "reno")];
     let mut lab = Lab::new();
     lab.usually(BAD);
     let mut rows = Vec::new();
