@@ -11,6 +11,7 @@
 #![allow(clippy::print_stdout, reason = "what a test measured is shown with it")]
 #![allow(unreachable_pub, reason = "one crate, whose modules are each other's only users")]
 
+mod first_byte;
 mod idle;
 mod lab;
 mod nats;
@@ -19,6 +20,7 @@ mod paths;
 mod relays;
 mod router;
 mod shell;
+mod stranger;
 mod weather;
 
 use std::time::{Duration, Instant};

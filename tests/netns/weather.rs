@@ -44,8 +44,12 @@ struct Pair {
 }
 
 impl Pair {
-    async fn new(lab: &mut Lab, network: &Network, number: &str, listen: &[&str]) -> Self {
+    /// `control` is how the far host's TCP paces itself; the kernel's usual one without it.
+    async fn new(lab: &mut Lab, network: &Network, number: &str, listen: &[&str], control: Option<&str>) -> Self {
         let (near, far) = (lab.public(&format!("near{number}")), lab.public(&format!("far{number}")));
+        if let Some(control) = control {
+            lab.paced(&far, control);
+        }
         let backend = backend(&far).await;
         let (front, worker) = (format!("front{number}"), format!("worker{number}"));
         let front = network.start(&near, &front, &[&["serve"], listen, &PRIVATE[..]].concat()).await;
@@ -78,7 +82,7 @@ async fn what_is_lost_late_and_out_of_order_arrives_whole() {
     for (transport, listen) in [("tcp", &[][..]), ("quic", &QUIC[..])] {
         let (mut lab, network) = (Lab::new(), Network::new().await);
         lab.usually(BAD);
-        let pair = Pair::new(&mut lab, &network, "", listen).await;
+        let pair = Pair::new(&mut lab, &network, "", listen, None).await;
         let took = pair.tunnelled(BYTES, 180 * S).await;
         println!("measured: {} KiB by {transport} in {:.1} s", BYTES >> 10, took.as_secs_f64());
         let counts = lab.counts(&pair.far, &pair.near);
@@ -89,7 +93,7 @@ async fn what_is_lost_late_and_out_of_order_arrives_whole() {
 /// What lies between two nodes is cut in this direction or both; how long both need to notice, and to be back when it is mended.
 async fn cut_and_mended(what: &str, listen: &[&str], (there, back): (bool, bool)) {
     let (mut lab, network) = (Lab::new(), Network::new().await);
-    let pair = Pair::new(&mut lab, &network, what, listen).await;
+    let pair = Pair::new(&mut lab, &network, what, listen, None).await;
     let has = async |node: &Node, name: &str| node.peer(name).await.is_some_and(|peer| peer.responsive);
     let (front, worker) = (format!("front{what}"), format!("worker{what}"));
     let cut = Quality { cut: true, ..Quality::default() };
@@ -131,7 +135,7 @@ async fn after_a_cut_both_ways_or_one_nodes_find_each_other_over_quic() {
 
 /// How much is moved for a row of the table, and how often. All at once: nothing limits the rate of the lines, so none is in
 /// another's way.
-const TABLE: (u32, u8) = (10 << 20, 3);
+const TABLE: (u32, u8) = (10 << 20, 5);
 
 #[tokio::test]
 #[ignore = "needs root, and minutes: make netns-weather"]
@@ -145,8 +149,7 @@ async fn the_table_of_bad_weather() {
         let mut pairs = Vec::new();
         for number in 0..TABLE.1 {
             let network = Network::new().await;
-            let pair = Pair::new(&mut lab, &network, &format!("{kind}{number}"), listen).await;
-            lab.paced(&pair.far, control);
+            let pair = Pair::new(&mut lab, &network, &format!("{kind}{number}"), listen, Some(control)).await;
             pairs.push((network, pair));
         }
         rows.push((what, pairs));
