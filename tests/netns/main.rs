@@ -44,6 +44,13 @@ async fn within<T>(limit: Duration, what: &str, mut look: impl AsyncFnMut() -> O
         panic!("waited {} s for {what}", limit.as_secs());
     };
     let took = began.elapsed();
-    println!("measured: {what} after {:.1} s", took.as_secs_f64());
+    measured(what, took);
     (seen, took)
+}
+
+/// Shows how long something took, and in which test: several run at once.
+fn measured(what: &str, took: Duration) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default();
+    println!("{test}: {what} after {:.1} s", took.as_secs_f64());
 }

@@ -1,9 +1,10 @@
 //! NATs and firewalls of each kind, and ones that forget.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
     lab::{Family, Host, Lab},
+    measured,
     node::{Network, Node, backend, body, get},
     relays::{PRIVATE, relay},
     router::Nat,
@@ -96,7 +97,7 @@ async fn forgotten_in_the_middle(nat: Nat, listen: &[&str]) -> Option<Vec<u8>> {
     let front = network.start(&one, "front", &[&["serve", "--peer", peer], listen, &PRIVATE[..]].concat()).await;
     within(10 * S, "an answer", async || get(&one, "/quick", 5 * S).await).await;
     let host = one.clone();
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let running = tokio::spawn(async move { get(&host, "/", 150 * S).await });
     let is_running = async || front.status().await.filter(|status| status.fronts[0].in_flight == 1);
     within(5 * S, "a running stream", is_running).await;
@@ -104,11 +105,8 @@ async fn forgotten_in_the_middle(nat: Nat, listen: &[&str]) -> Option<Vec<u8>> {
     let what = format!("{nat:?} {listen:?}: the next answer");
     within(30 * S, &what, async || get(&one, "/quick", 2 * S).await.filter(|it| *it == body())).await;
     let answer = running.await.unwrap();
-    println!(
-        "measured: {nat:?} {listen:?}: the stream ended, whole {}, after {:.1} s",
-        answer.is_some(),
-        began.elapsed().as_secs_f64()
-    );
+    let end = if answer.is_some() { "whole" } else { "lost" };
+    measured(&format!("{nat:?} {listen:?}: the download {end}"), began.elapsed());
     answer
 }
 

@@ -15,6 +15,7 @@ use tokio::{runtime, time::timeout};
 
 use crate::{
     lab::{Host, Lab},
+    measured,
     node::Network,
     relays::relay as node,
     router::Nat,
@@ -93,7 +94,7 @@ async fn f_10_one_without_a_token_gets_no_reservation_and_is_closed() {
     for transport in ["tcp", "udp"] {
         let began = Instant::now();
         let met = on_host(&site, relay.address(transport)).expect("it is closed");
-        println!("measured: a stranger by {transport} closed after {:.1} s: {met:?}", began.elapsed().as_secs_f64());
+        measured(&format!("a stranger by {transport} closed"), began.elapsed());
         assert!(met.connected && met.closed && !met.reserved, "{met:?}");
         assert!(met.told.is_none(), "it learns nothing: {met:?}");
     }

@@ -6,6 +6,7 @@ use p2p_fed_netns::Quality;
 
 use crate::{
     lab::{Host, Lab},
+    measured,
     node::{Network, Node, ask, backend, get, words},
     relays::PRIVATE,
     within,
@@ -84,7 +85,7 @@ async fn what_is_lost_late_and_out_of_order_arrives_whole() {
         lab.usually(BAD);
         let pair = Pair::new(&mut lab, &network, "", listen, None).await;
         let took = pair.tunnelled(BYTES, 180 * S).await;
-        println!("measured: {} KiB by {transport} in {:.1} s", BYTES >> 10, took.as_secs_f64());
+        measured(&format!("{} KiB by {transport}", BYTES >> 10), took);
         let counts = lab.counts(&pair.far, &pair.near);
         assert!(counts.lost > 0, "{counts:?}");
     }
