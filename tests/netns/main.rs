@@ -14,6 +14,7 @@
 mod first_byte;
 mod idle;
 mod lab;
+mod lines;
 mod nats;
 mod node;
 mod paths;

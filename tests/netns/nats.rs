@@ -87,6 +87,10 @@ async fn two_firewalls_of_ipv6_are_punched() {
     tokio::join!(meet(&["udp"], "tcp"), meet(&["tcp"], "quic"));
 }
 
+/// How long it may take until a client has the rest of a download, or knows that it will not: 30 s until its end asks, at most
+/// as long again until the sender tries again, and the download of 20 s.
+const ENDED: Duration = Duration::from_secs(90);
+
 /// A front behind a NAT that forgets everything in the middle of a download from a worker outside. The body, if it came.
 async fn forgotten_in_the_middle(nat: Nat, listen: &[&str]) -> Option<Vec<u8>> {
     let (mut lab, network) = (Lab::new(), Network::new().await);
@@ -105,6 +109,7 @@ async fn forgotten_in_the_middle(nat: Nat, listen: &[&str]) -> Option<Vec<u8>> {
     let what = format!("{nat:?} {listen:?}: the next answer");
     within(30 * S, &what, async || get(&one, "/quick", 2 * S).await.filter(|it| *it == body())).await;
     let answer = running.await.unwrap();
+    assert!(began.elapsed() < ENDED, "its client is told");
     let end = if answer.is_some() { "whole" } else { "lost" };
     measured(&format!("{nat:?} {listen:?}: the download {end}"), began.elapsed());
     answer

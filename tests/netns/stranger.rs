@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, SwarmBuilder, identify,
+    Multiaddr, PeerId, SwarmBuilder, identify,
     multiaddr::Protocol,
     noise, relay,
     swarm::{NetworkBehaviour, SwarmEvent},
     tcp, yamux,
 };
 use p2p_fed_netns::inside;
-use tokio::{runtime, time::timeout};
+use tokio::{runtime, sync::oneshot, time::timeout};
 
 use crate::{
     lab::{Host, Lab},
@@ -41,7 +41,7 @@ struct Met {
     closed: bool,
 }
 
-/// Connects and asks for a reservation, until the connection is closed.
+/// Connects and asks for a reservation, until there is one or the connection is closed.
 async fn ask(relay: Multiaddr) -> Met {
     let swarm = SwarmBuilder::with_new_identity().with_tokio();
     let swarm = swarm.with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default).unwrap();
@@ -61,8 +61,8 @@ async fn ask(relay: Multiaddr) -> Met {
             }
             SwarmEvent::Behaviour(BehaviourEvent::Relay(relay::client::Event::ReservationReqAccepted { .. })) => {
                 met.reserved = true;
+                return met;
             }
-            SwarmEvent::NewListenAddr { .. } => met.reserved = true,
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { info, .. })) => {
                 met.told = Some(info);
             }
@@ -75,14 +75,39 @@ async fn ask(relay: Multiaddr) -> Met {
     }
 }
 
-/// Runs it on a host, with a runtime of its own: its sockets are made as it goes.
-fn on_host(host: &Host, relay: &str) -> Option<Met> {
-    let relay: Multiaddr = relay.parse().unwrap();
-    inside(&host.space, || {
-        let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async { timeout(PATIENCE, ask(relay)).await.ok() })
-    })
-    .unwrap()
+/// A relay for everybody, as libp2p brings it: at `address`, until `stop`. Says who it is.
+async fn open_relay(address: Multiaddr, ready: oneshot::Sender<PeerId>, mut stop: oneshot::Receiver<()>) {
+    let swarm = SwarmBuilder::with_new_identity().with_tokio();
+    let swarm = swarm.with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default).unwrap();
+    let swarm = swarm.with_behaviour(|key| relay::Behaviour::new(key.public().to_peer_id(), relay::Config::default()));
+    let mut swarm = swarm.unwrap().build();
+    swarm.listen_on(address.clone()).unwrap();
+    swarm.add_external_address(address);
+    let mut ready = Some(ready);
+    loop {
+        tokio::select! {
+            event = swarm.select_next_some() => if let SwarmEvent::NewListenAddr { .. } = event
+                && let Some(ready) = ready.take()
+            {
+                ready.send(*swarm.local_peer_id()).unwrap();
+            },
+            _ = &mut stop => return,
+        }
+    }
+}
+
+/// Runs it on a host, in a thread and with a runtime of its own: its sockets are made as it goes.
+async fn on_host<T: Send + 'static>(host: &Host, act: impl Future<Output = T> + Send + 'static) -> T {
+    let space = host.space.clone();
+    let thread = tokio::task::spawn_blocking(move || {
+        inside(&space, || runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(act))
+    });
+    thread.await.unwrap().unwrap()
+}
+
+/// What a stranger on that host meets.
+async fn met(host: &Host, relay: Multiaddr) -> Met {
+    on_host(host, async { timeout(PATIENCE, ask(relay)).await.expect("an answer, or an end") }).await
 }
 
 #[tokio::test]
@@ -90,13 +115,26 @@ fn on_host(host: &Host, relay: &str) -> Option<Met> {
 async fn f_10_one_without_a_token_gets_no_reservation_and_is_closed() {
     let (mut lab, network) = (Lab::new(), Network::new().await);
     let relay = node(&mut lab, &network, "relay").await;
-    let site = lab.site("site", Nat::Cone);
+    let (site, open) = (lab.site("site", Nat::Cone), lab.public("open"));
+
+    // It knows how to ask.
+    let address: Multiaddr = format!("{}/tcp/4001", open.multiaddr()).parse().unwrap();
+    let ((ready, is_ready), (stop, stopped)) = (oneshot::channel(), oneshot::channel());
+    let client = async {
+        let peer = is_ready.await.unwrap();
+        let seen = met(&site, address.clone().with(Protocol::P2p(peer))).await;
+        stop.send(()).unwrap();
+        seen
+    };
+    let (seen, ()) = tokio::join!(client, on_host(&open, open_relay(address.clone(), ready, stopped)));
+    assert!(seen.connected && seen.reserved && !seen.closed, "{seen:?}");
+
     for transport in ["tcp", "udp"] {
         let began = Instant::now();
-        let met = on_host(&site, relay.address(transport)).expect("it is closed");
+        let seen = met(&site, relay.address(transport).parse().unwrap()).await;
         measured(&format!("a stranger by {transport} closed"), began.elapsed());
-        assert!(met.connected && met.closed && !met.reserved, "{met:?}");
-        assert!(met.told.is_none(), "it learns nothing: {met:?}");
+        assert!(seen.connected && seen.closed && !seen.reserved, "{seen:?}");
+        assert!(seen.told.is_none(), "it learns nothing: {seen:?}");
     }
     assert!(relay.status().await.unwrap().peers.is_empty());
     let log = relay.log();
