@@ -12,7 +12,7 @@ BENCH_PEERS := haproxy stunnel4 openssh-server openssh-client openssl
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check fmt clippy docs deny test unit e2e netns nemesis h2spec torture sim ledger-table policies soak fuzz mutants peers bench bench-peers contest scale fleet micro instructions \
+.PHONY: help build demo check fmt clippy docs deny test unit e2e netns netns-idle netns-weather netns-first-byte netns-tools nemesis h2spec torture sim ledger-table policies soak fuzz mutants peers bench bench-peers contest scale fleet micro instructions \
 	instructions-record reconcile valgrind deploy-check install clean
 
 help: ## list the targets
@@ -71,10 +71,26 @@ h2spec: build peers target/tools/bin/h2spec ## the conformance suite of HTTP/2 a
 target/tools/bin/h2spec:
 	GOBIN="$(CURDIR)/target/tools/bin" go install github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
 
-netns: build ## nodes on networks of their own with NATs between them: relays, hole punches; needs root
-	@missing=; for tool in ip nft conntrack setpriv curl; do PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || missing=1; done; \
-	if [ -n "$$missing" ]; then $(SUDO) apt-get update -qq && $(SUDO) $(APT) iproute2 nftables conntrack util-linux curl; fi
-	P2P_FED_BIN="$(CURDIR)/$(BIN)" $(CARGO) test --locked --package p2p-fed-netns --test netns -- --ignored --nocapture --test-threads=1
+# Of these tests each has networks of its own and waits most of the time: several at once. All need root.
+NETNS := P2P_FED_BIN="$(CURDIR)/$(BIN)" $(CARGO) test --locked --package p2p-fed-netns --test netns -- --ignored --nocapture
+
+netns: build netns-tools ## nodes on networks of their own, over lines that fail, with NATs between them; needs root
+	$(NETNS) --test-threads=$(or $(THREADS),3) --skip the_table --skip ten_minutes
+
+netns-idle: build netns-tools ## a tunnel that rests ten minutes across a NAT that forgets in 30 s; needs root
+	$(NETNS) ten_minutes
+
+netns-weather: build netns-tools ## 10 MiB over lines that lose a tenth, against plain TCP, as a table; a quarter of an hour; needs root
+	$(NETNS) the_table_of_bad_weather
+
+netns-first-byte: build netns-tools ## how long the first byte takes from a cold start, network by network, as a table: RUNS=15; needs root
+	RUNS=$(RUNS) $(NETNS) the_table_of_first_bytes
+
+netns-tools:
+	@missing=; for tool in ip nft conntrack setpriv curl python3; do \
+		PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then $(SUDO) apt-get update -qq && \
+		$(SUDO) $(APT) iproute2 nftables conntrack util-linux curl python3; fi
 
 sim: ## the seeded simulation alone, longer: make sim SEEDS=10000
 	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release --locked --package p2p-fed-ledger --test sim

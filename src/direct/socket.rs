@@ -5,14 +5,19 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-/// A connection at rest is asked whether it still stands after so long, so that one through a router that forgot it, or to
-/// a machine that lost its power, does not look usable for ever. Each waits a little longer by chance: thousands that were
-/// opened in one moment would else be asked in one moment, and the answers crowd each other out.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-const KEEPALIVE_SPREAD: Duration = Duration::from_secs(30);
+/// A connection on which nothing arrives is asked whether it still stands after so long, so that one through a router that
+/// forgot it, or to a machine that lost its power, does not look usable for ever. Each waits a little longer by chance: thousands
+/// that were opened in one moment would else be asked in one moment, and the answers crowd each other out.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+const KEEPALIVE_SPREAD: Duration = Duration::from_secs(15);
 
 /// Between two such questions, and how many may stay unanswered.
 const KEEPALIVE_AGAIN: (Duration, u32) = (Duration::from_secs(5), 5);
+
+/// How long bytes under way may stay unanswered. A router that forgot a download lets nothing in until the client's end asks; by
+/// then the sender tries again at intervals that double, so its next try may come after twice that time.
+#[cfg(target_os = "linux")]
+const UNANSWERED: Duration = Duration::from_secs(75);
 
 /// All of it only tunes; a socket that refuses it works.
 pub(super) fn tune(socket: &TcpStream) {
@@ -22,10 +27,10 @@ pub(super) fn tune(socket: &TcpStream) {
     let keepalive = TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(retries);
     let socket = SockRef::from(socket);
     let _ = socket.set_tcp_keepalive(&keepalive);
-    // Bytes under way get as long. Not less: where this is set, Linux lets it cut the questions short, so that one lost
-    // answer would end a connection at rest.
+    // Not less than the questions take: where this is set, Linux lets it cut them short, so that one lost answer would end a
+    // connection at rest.
     #[cfg(target_os = "linux")]
-    let _ = socket.set_tcp_user_timeout(Some(time + interval * retries));
+    let _ = socket.set_tcp_user_timeout(Some(UNANSWERED));
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -43,5 +48,10 @@ mod tests {
         let questions = socket.tcp_keepalive_interval().unwrap() * socket.tcp_keepalive_retries().unwrap();
         let in_all = socket.tcp_keepalive_time().unwrap() + questions;
         assert!(socket.tcp_user_timeout().unwrap().unwrap() >= in_all, "{in_all:?}");
+    }
+
+    #[test]
+    fn a_sender_tries_again_after_the_other_end_has_asked() {
+        assert!(UNANSWERED > (KEEPALIVE + KEEPALIVE_SPREAD) * 2);
     }
 }

@@ -11,6 +11,10 @@
 //!  dials half a round trip later
 //! ```
 //!
+//! With another byte it is the one that asks that dials in the listener's part. Who asks does the one and the other by turns: a
+//! NAT that gives each connection another port gets through to one that does not mind the port, but only where the packets
+//! that arrive are those of the dialler.
+//!
 //! A list is one of [`address_list`].
 //!
 //! It is not libp2p's own behaviour for three reasons. That tries when a relayed connection begins and never again; it offers the
@@ -47,8 +51,11 @@ pub(super) fn opens(address: &Multiaddr) -> bool {
     !is_relayed(address) && Transport::of(address) != Transport::WebSocket
 }
 
-/// Says that now is the moment.
+/// Says that now is the moment, and that the one that hears it has the listener's part.
 const NOW: u8 = 1;
+
+/// Says that now is the moment, and that the one that says it has the listener's part.
+const NOW_LISTENING: u8 = 2;
 
 /// A dial to be made at once.
 #[derive(Debug)]
@@ -61,7 +68,15 @@ pub(super) struct Dial {
 
 /// Asks for agreements. The queue holds as many as are under way at once, and what does not fit is tried later.
 #[derive(Debug)]
-pub(super) struct Puncher(mpsc::Sender<PeerId>);
+pub(super) struct Puncher(mpsc::Sender<Ask>);
+
+/// Who is to be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ask {
+    pub(super) peer: PeerId,
+    /// Whether this node has the listener's part.
+    pub(super) listens: bool,
+}
 
 impl Puncher {
     /// The asker, the dials that are agreed on, and the task that agrees: with those that ask (`arriving`) and those that are
@@ -77,14 +92,14 @@ impl Puncher {
         (Self(wanted), dials, run(asked, arriving, agreed, streams, own, cancel))
     }
 
-    pub(super) fn ask(&self, peer: PeerId) {
+    pub(super) fn ask(&self, ask: Ask) {
         // Full: the next try is seconds away.
-        let _ = self.0.try_send(peer);
+        let _ = self.0.try_send(ask);
     }
 }
 
 async fn run(
-    mut asked: mpsc::Receiver<PeerId>,
+    mut asked: mpsc::Receiver<Ask>,
     mut arriving: mpsc::Receiver<Inbound>,
     agreed: mpsc::Sender<Dial>,
     streams: Streams,
@@ -102,15 +117,18 @@ async fn run(
                 let (own, agreed) = (own.borrow().clone(), agreed.clone());
                 talks.spawn(async move {
                     let talk = timeout(LIMIT, answer(&mut stream, &own)).await;
-                    conclude(peer, true, talk.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())), &agreed).await;
+                    conclude(peer, talk.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())), &agreed).await;
                 });
             }
-            Some(peer) = asked.recv(), if has_room => {
+            Some(Ask { peer, listens }) = asked.recv(), if has_room => {
                 let (own, agreed, streams) = (own.borrow().clone(), agreed.clone(), streams.clone());
                 talks.spawn(async move {
-                    let talk = async { propose(&mut streams.open(peer, PUNCH).await?, &own).await };
+                    let talk = async {
+                        let theirs = propose(&mut streams.open(peer, PUNCH).await?, &own, listens).await?;
+                        Ok((theirs, listens))
+                    };
                     let talk = timeout(LIMIT, talk).await;
-                    conclude(peer, false, talk.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())), &agreed).await;
+                    conclude(peer, talk.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())), &agreed).await;
                 });
             }
             else => break,
@@ -119,10 +137,11 @@ async fn run(
     talks.shutdown().await;
 }
 
-async fn conclude(peer: PeerId, listens: bool, talk: io::Result<Vec<Multiaddr>>, agreed: &mpsc::Sender<Dial>) {
+/// `talk` came to where to dial, and whether that is in the listener's part.
+async fn conclude(peer: PeerId, talk: io::Result<(Vec<Multiaddr>, bool)>, agreed: &mpsc::Sender<Dial>) {
     match talk {
-        Ok(addresses) if addresses.is_empty() => {}
-        Ok(addresses) => {
+        Ok((addresses, _)) if addresses.is_empty() => {}
+        Ok((addresses, listens)) => {
             tracing::debug!(%peer, ?addresses, listens, "both ends dial now");
             // The actor ends first when the node stops.
             let _ = agreed.send(Dial { peer, addresses, listens }).await;
@@ -137,27 +156,35 @@ async fn openable(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<Multi
 }
 
 /// The part of the one that asks. Returns where to dial, when the moment has come.
-async fn propose(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), own: &[Multiaddr]) -> io::Result<Vec<Multiaddr>> {
+async fn propose(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    own: &[Multiaddr],
+    listens: bool,
+) -> io::Result<Vec<Multiaddr>> {
     let asked = Instant::now();
     address_list::write(stream, own).await?;
     let theirs = openable(stream).await?;
     let half = asked.elapsed() / 2;
-    stream.write_all(&[NOW]).await?;
+    stream.write_all(&[if listens { NOW_LISTENING } else { NOW }]).await?;
     stream.close().await?;
     sleep(half).await;
     Ok(theirs)
 }
 
-/// The part of the one that is asked.
-async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), own: &[Multiaddr]) -> io::Result<Vec<Multiaddr>> {
+/// The part of the one that is asked. Returns where to dial, now, and whether in the listener's part.
+async fn answer(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    own: &[Multiaddr],
+) -> io::Result<(Vec<Multiaddr>, bool)> {
     let theirs = openable(stream).await?;
     address_list::write(stream, own).await?;
     let mut word = [0];
     stream.read_exact(&mut word).await?;
-    if word != [NOW] {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "not the word that was agreed on"));
+    match word {
+        [NOW] => Ok((theirs, true)),
+        [NOW_LISTENING] => Ok((theirs, false)),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "not the word that was agreed on")),
     }
-    Ok(theirs)
 }
 
 #[cfg(test)]
@@ -173,11 +200,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_end_learns_where_the_other_is_and_they_dial_at_the_same_moment() {
-        let (a, b) = tokio::io::duplex(4096);
         let (ours, theirs) = (addresses(&["/ip4/192.0.2.1/tcp/1"]), addresses(&["/ip4/192.0.2.2/udp/2/quic-v1"]));
-        let (mut a, mut b) = (a.compat(), b.compat());
-        let (at_a, at_b) = tokio::join!(propose(&mut a, &ours), answer(&mut b, &theirs));
-        assert_eq!((at_a.unwrap(), at_b.unwrap()), (theirs, ours));
+        for listens in [false, true] {
+            let (a, b) = tokio::io::duplex(4096);
+            let (mut a, mut b) = (a.compat(), b.compat());
+            let (at_a, at_b) = tokio::join!(propose(&mut a, &ours, listens), answer(&mut b, &theirs));
+            assert_eq!(
+                (at_a.unwrap(), at_b.unwrap()),
+                (theirs.clone(), (ours.clone(), !listens)),
+                "one of them listens"
+            );
+        }
     }
 
     #[tokio::test]
@@ -200,7 +233,7 @@ mod tests {
             let mut a = a.compat();
             address_list::write(&mut a, &[]).await.unwrap();
             address_list::read(&mut a).await.unwrap();
-            a.write_all(&[NOW + 1]).await.unwrap();
+            a.write_all(&[NOW_LISTENING + 1]).await.unwrap();
         };
         assert!(tokio::join!(answer(&mut b, &[]), other).0.is_err());
     }

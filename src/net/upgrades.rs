@@ -1,7 +1,8 @@
 //! When to look for a better way to members that are reached by a relay alone. Pure: time is an argument.
 //!
 //! Of two such members the one with the smaller id tries. At first soon: most NATs let it through at once, and the first try may
-//! have come before both ends knew their addresses. Then regularly, because a firewall or a network may have changed.
+//! have come before both ends knew their addresses. Then regularly, because a firewall or a network may have changed. At every
+//! second try the parts are swapped ([`super::punch`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,6 +10,8 @@ use std::{
 };
 
 use libp2p::PeerId;
+
+use super::punch::Ask;
 
 /// Before each of the first tries.
 const FIRST: [Duration; 5] = [
@@ -59,9 +62,10 @@ impl Upgrades {
     }
 
     /// Whom to try now. They count as tried.
-    pub(super) fn due(&mut self, now: Duration) -> Vec<PeerId> {
+    pub(super) fn due(&mut self, now: Duration) -> Vec<Ask> {
         let due = self.waiting.iter_mut().filter(|(_, waiting)| waiting.at <= now);
         due.map(|(peer, waiting)| {
+            let listens = waiting.tries % 2 == 1;
             waiting.tries = waiting.tries.saturating_add(1);
             let pause = match FIRST.get(waiting.tries as usize) {
                 Some(first) => *first,
@@ -69,7 +73,7 @@ impl Upgrades {
                 None => LATER,
             };
             waiting.at = now + pause;
-            *peer
+            Ask { peer: *peer, listens }
         })
         .collect()
     }
@@ -98,7 +102,7 @@ mod tests {
         let mut times = Vec::new();
         while times.len() < 40 {
             let now = upgrades.poll_timeout().unwrap();
-            assert_eq!(upgrades.due(now), [great]);
+            assert_eq!(upgrades.due(now), [Ask { peer: great, listens: times.len() % 2 == 1 }], "by turns");
             assert!(upgrades.due(now).is_empty());
             upgrades.relayed(now, [great]);
             times.push(now);

@@ -262,8 +262,8 @@ impl Ways {
 
     /// Does what is due now.
     pub(super) fn act(&mut self, now: Duration, swarm: &mut Swarm<Behaviour>) {
-        for peer in self.upgrades.due(now) {
-            self.puncher.ask(peer);
+        for ask in self.upgrades.due(now) {
+            self.puncher.ask(ask);
         }
         while let Some((relay, address)) = self.reservations.next(now) {
             let address = address.with(Protocol::P2p(relay)).with(Protocol::P2pCircuit);

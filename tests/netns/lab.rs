@@ -2,13 +2,16 @@
 
 use std::{
     fs,
-    io::Write,
     path::Path,
-    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use crate::shell::{run, tried};
+use p2p_fed_netns::{Counts, Internet, Port, Quality};
+
+use crate::{
+    router::{Nat, blocked, firewall, nat},
+    shell::{feed, run, tried},
+};
 
 /// How all namespaces of these tests begin.
 const PREFIX: &str = "p2pfed";
@@ -16,75 +19,92 @@ const PREFIX: &str = "p2pfed";
 /// Labs of this process.
 static LABS: AtomicU32 = AtomicU32::new(0);
 
-/// What a site's router does with what goes out.
+/// The family of addresses of a lab's internet. It has no other.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Nat {
-    /// The same port for all that comes from one: most home routers.
-    Cone,
-    /// Another port for each.
-    Symmetric,
+pub enum Family {
+    V4,
+    V6,
 }
 
 /// A set of networks. Dropped, everything in it is gone.
 pub struct Lab {
     id: String,
     spaces: Vec<String>,
+    internet: Internet,
+    family: Family,
     hosts: u8,
 }
 
-/// A host: its namespace, and its address as others see it.
+/// A host: its namespace, its address as others see it, and where its network is attached to the internet, if it is.
 #[derive(Clone)]
 pub struct Host {
     pub space: String,
     pub address: String,
+    port: Option<Port>,
+}
+
+impl Host {
+    /// As the first part of a multiaddr.
+    pub fn multiaddr(&self) -> String {
+        format!("/{}/{}", if self.address.contains(':') { "ip6" } else { "ip4" }, self.address)
+    }
+
+    fn port(&self) -> Port {
+        self.port.expect("a host on the internet")
+    }
 }
 
 impl Lab {
     /// An internet without anybody.
     pub fn new() -> Self {
+        Self::of(Family::V4, 1)
+    }
+
+    /// The chance of its lines follows from the seed.
+    pub fn of(family: Family, seed: u64) -> Self {
         sweep();
         let id = format!("{PREFIX}-{}-{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
-        let mut lab = Self { id, spaces: Vec::new(), hosts: 0 };
-        let wan = lab.space("wan");
-        run(&format!("ip -n {wan} link add br0 type bridge"));
-        run(&format!("ip -n {wan} link set br0 up"));
-        lab
+        let internet = Internet::new(seed).expect("a thread");
+        Self { id, spaces: Vec::new(), internet, family, hosts: 0 }
     }
 
     /// A host that anybody can dial.
     pub fn public(&mut self, name: &str) -> Host {
         let space = self.space(name);
-        let address = self.attach(&space);
-        Host { space, address }
+        let (port, address) = self.attach(&space);
+        Host { space, address, port: Some(port) }
     }
 
-    /// A host behind a router. Its address is the router's.
-    pub fn site(&mut self, name: &str, nat: Nat) -> Host {
+    /// A host behind a router. On IPv4 its address is the router's; on IPv6 it has its own, and the router is a firewall alone.
+    pub fn site(&mut self, name: &str, behaviour: Nat) -> Host {
         let router = self.space(&format!("{name}-r"));
         let space = self.space(name);
-        let address = self.attach(&router);
-        let net = format!("192.168.{}", self.hosts);
+        let (port, address) = self.attach(&router);
         run(&format!("ip link add lan0 netns {router} type veth peer name eth0 netns {space}"));
-        run(&format!("ip -n {router} addr add {net}.1/24 dev lan0"));
         run(&format!("ip -n {router} link set lan0 up"));
-        run(&format!("ip -n {space} addr add {net}.2/24 dev eth0"));
         run(&format!("ip -n {space} link set eth0 up"));
-        run(&format!("ip -n {space} route add default via {net}.1"));
-        run(&format!("ip netns exec {router} sysctl -qw net.ipv4.ip_forward=1"));
-        let random = if nat == Nat::Symmetric { " fully-random" } else { "" };
-        // Without the rule for input, a packet of the other end that comes too early makes an entry of its own, which takes the
-        // port away from the one that is to be punched.
-        self.rules(
-            &router,
-            &format!(
-                "table ip nat {{\n chain post {{\n type nat hook postrouting priority srcnat; policy accept;\n \
-                 oifname \"eth0\" masquerade{random}\n }}\n}}\n\
-                 table ip filt {{\n chain inp {{\n type filter hook input priority 0; policy accept;\n \
-                 iifname \"eth0\" ct state new drop\n }}\n chain forw {{\n type filter hook forward priority 0; policy drop;\n \
-                 ct state established,related accept\n iifname \"lan0\" accept\n }}\n}}\n"
-            ),
-        );
-        Host { space, address }
+        let (inside, outside, length, sysctl) = match self.family {
+            Family::V4 => {
+                let net = format!("192.168.{}", self.hosts);
+                (format!("{net}.2"), format!("{net}.1"), 24, "net.ipv4.ip_forward")
+            }
+            Family::V6 => {
+                (port.ipv6(1, 2).to_string(), port.ipv6(1, 1).to_string(), 64, "net.ipv6.conf.all.forwarding")
+            }
+        };
+        self.address(&router, "lan0", &format!("{outside}/{length}"));
+        self.address(&space, "eth0", &format!("{inside}/{length}"));
+        run(&format!("ip -n {space} route add default via {outside}"));
+        run(&format!("ip netns exec {router} sysctl -qw {sysctl}=1"));
+        self.rules(&router, &firewall());
+        let address = match self.family {
+            Family::V4 => {
+                self.rules(&router, &nat(behaviour, &inside));
+                address
+            }
+            Family::V6 => inside,
+        };
+        Host { space, address, port: Some(port) }
     }
 
     /// A network of its own, without internet and DNS: `10.9.0.` and `/24`, say.
@@ -95,9 +115,12 @@ impl Lab {
         names.map(|name| {
             let space = self.space(name);
             self.hosts += 1;
-            let address = format!("{prefix}{}", self.hosts);
-            self.plug(&switch, &space, &format!("{address}{length}"));
-            Host { space, address }
+            let (address, plug) = (format!("{prefix}{}", self.hosts), format!("p{}", self.hosts));
+            run(&format!("ip link add {plug} netns {switch} type veth peer name eth0 netns {space}"));
+            run(&format!("ip -n {switch} link set {plug} master br0 up"));
+            run(&format!("ip -n {space} link set eth0 up"));
+            self.address(&space, "eth0", &format!("{address}{length}"));
+            Host { space, address, port: None }
         })
     }
 
@@ -111,36 +134,67 @@ impl Lab {
 
     /// The router of a site has forgotten every connection.
     pub fn reboot(&self, site: &Host) {
-        run(&format!("ip netns exec {}-r conntrack -F", site.space));
+        run(&format!("ip netns exec {} conntrack -F", self.border(site)));
+    }
+
+    /// The router of a site forgets where datagrams came from, so many seconds after the last one.
+    pub fn forgetful(&self, site: &Host, seconds: u32) {
+        for knob in ["nf_conntrack_udp_timeout", "nf_conntrack_udp_timeout_stream"] {
+            run(&format!("ip netns exec {} sysctl -qw net.netfilter.{knob}={seconds}", self.border(site)));
+        }
+    }
+
+    /// What a host's own TCP sends is paced by `reno` or `bbr`. Linux's usual, `cubic`, is not to be chosen in a namespace.
+    pub fn paced(&self, host: &Host, control: &str) {
+        run(&format!("ip netns exec {} sysctl -qw net.ipv4.tcp_congestion_control={control}", host.space));
+    }
+
+    /// Every line of the internet carries that well from now on.
+    pub fn usually(&self, quality: Quality) {
+        self.internet.usually(quality);
+    }
+
+    /// The line between the networks of two hosts carries that well from now on, both ways.
+    pub fn between(&self, one: &Host, other: &Host, quality: Quality) {
+        self.one_way(one, other, quality);
+        self.one_way(other, one, quality);
+    }
+
+    /// Likewise, in one direction.
+    pub fn one_way(&self, from: &Host, to: &Host, quality: Quality) {
+        self.internet.set(from.port(), to.port(), quality);
+    }
+
+    /// What became of the packets from one host's network to the other's. With a full simulator a test says nothing.
+    pub fn counts(&self, from: &Host, to: &Host) -> Counts {
+        assert_eq!(self.internet.dropped(), 0, "more is on its way than there is room for");
+        self.internet.counts(from.port(), to.port())
     }
 
     /// Nothing passes between two hosts on the internet any more.
     pub fn part(&self, one: &Host, other: &Host) {
-        let (one, other) = (&one.address, &other.address);
-        self.rules(
-            &self.wan(),
-            &format!(
-                "table bridge part {{\n chain f {{\n type filter hook forward priority 0; policy accept;\n \
-                 ip saddr {one} ip daddr {other} drop\n ip saddr {other} ip daddr {one} drop\n }}\n}}\n"
-            ),
-        );
+        self.between(one, other, Quality { cut: true, ..Quality::default() });
     }
 
     /// Everything passes again.
-    pub fn heal(&self) {
-        run(&format!("ip netns exec {} nft delete table bridge part", self.wan()));
+    pub fn heal(&self, one: &Host, other: &Host) {
+        self.between(one, other, Quality::default());
     }
 
-    /// No datagrams pass on the internet.
-    pub fn without_udp(&self) {
-        self.rules(
-            &self.wan(),
-            "table bridge blocked {\n chain f {\n type filter hook forward priority 0; policy accept;\n ip protocol udp drop\n }\n}\n",
-        );
+    /// Nothing of this protocol, `udp` or `tcp`, passes into the host's network and out of it.
+    pub fn without(&self, protocol: &str, host: &Host) {
+        self.rules(self.border(host), &blocked(protocol));
     }
 
-    fn wan(&self) -> String {
-        format!("{}-wan", self.id)
+    /// The datagrams' connections that the router of a site knows: one per line, its first number the seconds until it is forgotten.
+    pub fn known(&self, site: &Host) -> String {
+        run(&format!("ip netns exec {} conntrack -L -p udp", self.border(site)))
+    }
+
+    /// What of a host's network is attached to the internet: its router, or the host.
+    fn border<'a>(&'a self, host: &'a Host) -> &'a str {
+        let router = format!("{}-r", host.space);
+        self.spaces.iter().find(|space| **space == router).unwrap_or(&host.space)
     }
 
     fn space(&mut self, name: &str) -> String {
@@ -151,31 +205,29 @@ impl Lab {
         space
     }
 
-    /// Connects it to the internet; returns its address there.
-    fn attach(&mut self, space: &str) -> String {
+    /// Connects it to the internet; returns where, and its address there.
+    fn attach(&mut self, space: &str) -> (Port, String) {
         self.hosts += 1;
-        let address = format!("203.0.113.{}", self.hosts);
-        let wan = self.wan();
-        self.plug(&wan, space, &format!("{address}/24"));
-        address
+        let port = self.internet.attach(space).expect("a TUN in the namespace");
+        let address = match self.family {
+            Family::V4 => port.ipv4().to_string(),
+            Family::V6 => port.ipv6(0, 1).to_string(),
+        };
+        self.address(space, "eth0", &format!("{address}/{}", if self.family == Family::V4 { 24 } else { 64 }));
+        if self.family == Family::V6 {
+            run(&format!("ip -n {space} -6 route add default dev eth0"));
+        }
+        (port, address)
     }
 
-    fn plug(&self, switch: &str, space: &str, address: &str) {
-        let port = format!("p{}", self.hosts);
-        run(&format!("ip link add {port} netns {switch} type veth peer name eth0 netns {space}"));
-        run(&format!("ip -n {switch} link set {port} master br0 up"));
+    fn address(&self, space: &str, device: &str, address: &str) {
         // Duplicates are looked for by nobody: an IPv6 address can be used at once.
         let at_once = if address.contains(':') { " nodad" } else { "" };
-        run(&format!("ip -n {space} link set eth0 up"));
-        run(&format!("ip -n {space} addr add {address} dev eth0{at_once}"));
+        run(&format!("ip -n {space} addr add {address} dev {device}{at_once}"));
     }
 
     fn rules(&self, space: &str, rules: &str) {
-        let mut nft = Command::new("ip");
-        nft.args(["netns", "exec", space, "nft", "-f", "-"]).stdin(Stdio::piped());
-        let mut child = nft.spawn().expect("ip is installed");
-        child.stdin.take().unwrap().write_all(rules.as_bytes()).unwrap();
-        assert!(child.wait().unwrap().success(), "nft in {space}: {rules}");
+        feed(&format!("ip netns exec {space} nft -f -"), rules);
     }
 }
 

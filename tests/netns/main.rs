@@ -1,8 +1,8 @@
 //! Nodes on different networks, with the kernel's own NAT between them: `make netns`, as root.
 //!
 //! Each test has a lab of its own: namespaces whose names hold the process's id, so that it can run twice at once, and that
-//! are removed when it ends, or by the next run if it was killed. In the middle is a bridge, "the internet" (203.0.113.0/24); sites
-//! are a router with a NAT and a host behind it.
+//! are removed when it ends, or by the next run if it was killed. In the middle is an internet of our own ([`p2p_fed_netns`]), which
+//! carries everything at once unless a test makes it worse; sites are a router with a NAT and a host behind it.
 //!
 //! `P2P_FED_BIN` names the binary. Nothing is waited for by sleeping alone: every wait is for something that a node says, and
 //! bounded.
@@ -11,11 +11,18 @@
 #![allow(clippy::print_stdout, reason = "what a test measured is shown with it")]
 #![allow(unreachable_pub, reason = "one crate, whose modules are each other's only users")]
 
+mod first_byte;
+mod idle;
 mod lab;
+mod lines;
+mod nats;
 mod node;
 mod paths;
 mod relays;
+mod router;
 mod shell;
+mod stranger;
+mod weather;
 
 use std::time::{Duration, Instant};
 
@@ -38,6 +45,13 @@ async fn within<T>(limit: Duration, what: &str, mut look: impl AsyncFnMut() -> O
         panic!("waited {} s for {what}", limit.as_secs());
     };
     let took = began.elapsed();
-    println!("measured: {what} after {:.1} s", took.as_secs_f64());
+    measured(what, took);
     (seen, took)
+}
+
+/// Shows how long something took, and in which test: several run at once.
+fn measured(what: &str, took: Duration) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default();
+    println!("{test}: {what} after {:.1} s", took.as_secs_f64());
 }

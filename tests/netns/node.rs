@@ -115,9 +115,9 @@ pub fn on(host: &Host, program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// A server that answers each request with the same bytes, slowly: 200 times 4 KiB in 20 s, or all at once for `/quick`.
+/// A server that answers `/N` with N bytes, `/quick` with 800 KiB, and all else with the same in 20 s. Anybody can ask it.
 pub async fn backend(host: &Host) -> Child {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/slow_server.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/server.py");
     let mut server = on(host, "python3").arg(script).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
     timeout(START, lines.next_line()).await.expect("a server that starts").unwrap();
@@ -126,14 +126,22 @@ pub async fn backend(host: &Host) -> Child {
 
 /// The body of `path`, asked of the front on its own host; none without a whole answer of status 200.
 pub async fn get(host: &Host, path: &str, limit: Duration) -> Option<Vec<u8>> {
+    ask(host, &format!("http://127.0.0.1:8080{path}"), limit).await
+}
+
+/// The body of a URL, asked for on that host; none without a whole answer of status 200.
+pub async fn ask(host: &Host, url: &str, limit: Duration) -> Option<Vec<u8>> {
     let seconds = limit.as_secs().to_string();
-    let mut curl = on(host, "curl");
-    curl.args(["--silent", "--fail", "--max-time", &seconds]).arg(format!("http://127.0.0.1:8080{path}"));
-    let output = curl.output().await.unwrap();
+    let output = on(host, "curl").args(["--silent", "--fail", "--max-time", &seconds, url]).output().await.unwrap();
     output.status.success().then_some(output.stdout)
 }
 
 /// What [`backend`] answers.
 pub fn body() -> Vec<u8> {
     (0..200u8).flat_map(|number| std::iter::repeat_n(number, 4096)).collect()
+}
+
+/// What it answers where so many bytes are asked for. Any that are lost, doubled or in another place are noticed.
+pub fn words(length: u32) -> Vec<u8> {
+    (0..length / 4).flat_map(|place| place.wrapping_mul(2_654_435_761).wrapping_add(1).to_le_bytes()).collect()
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::{
-    lab::{Lab, Nat},
+    lab::Lab,
     node::{Network, Node, backend, body, get},
+    router::Nat,
     within,
 };
 
@@ -16,7 +17,7 @@ pub const PRIVATE: [&str; 3] = ["--no-mdns", "--dht", "private"];
 /// A relay on a public host.
 pub async fn relay(lab: &mut Lab, network: &Network, name: &str) -> Node {
     let host = lab.public(name);
-    let listen = format!("/ip4/{0}/tcp/4001,/ip4/{0}/udp/4001/quic-v1", host.address);
+    let listen = format!("{0}/tcp/4001,{0}/udp/4001/quic-v1", host.multiaddr());
     network.start(&host, name, &["relay", "--no-mdns", "--listen-addr", &listen]).await
 }
 
