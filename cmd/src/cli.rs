@@ -5,7 +5,7 @@ use p2p_fed::{config::LogSettings, telemetry::Format};
 
 use crate::{
     ask::AskFlags, ban::Ban, completions::Completions, demo::Demo, exit::Failure, explain::Explain, expose::Expose,
-    man::Manual, output, relay::Relay, run::Run, serve::Serve, token::TokenCommand, token_source::Masked,
+    man::Manual, output, ping::Ping, relay::Relay, run::Run, serve::Serve, token::TokenCommand, token_source::Masked,
     version::Version,
 };
 
@@ -60,6 +60,7 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  p2p-fed ledger --node laptop")]
     Ledger(AskFlags),
     Explain(Explain),
+    Ping(Ping),
     Demo(Demo),
     Completions(Completions),
     Man(Manual),

@@ -25,6 +25,7 @@ mod man;
 mod node_flags;
 mod output;
 mod peers;
+mod ping;
 mod relay;
 mod run;
 mod serve;
@@ -68,6 +69,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Services(flags) => wait(ask::ask(&flags, &log, Client::services)),
         Command::Ledger(flags) => wait(ask::ask(&flags, &log, Client::ledger)),
         Command::Explain(explain) => wait(explain.perform(&log)),
+        Command::Ping(ping) => wait(ping.perform(&log)),
         Command::Demo(demo) => wait(demo.perform(&log)),
         Command::Completions(completions) => completions.perform(),
         Command::Man(man) => man.perform(),

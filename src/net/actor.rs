@@ -46,6 +46,7 @@ use super::{
     punch::PUNCH,
     rendezvous::{Rendezvous, Step},
     renewals::RENEW,
+    round_trip::ROUND_TRIP,
     streams::{self, Inbound},
     topics::Topics,
     transport,
@@ -86,6 +87,7 @@ pub(super) struct Bound {
     pub(super) syncs: mpsc::Receiver<Inbound>,
     pub(super) directs: mpsc::Receiver<Inbound>,
     pub(super) renewals: mpsc::Receiver<Inbound>,
+    pub(super) round_trips: mpsc::Receiver<Inbound>,
     /// Agrees with members on dials at the same moment.
     pub(super) punching: BoxFuture<'static, ()>,
     pub(super) admission: Admission,
@@ -150,8 +152,8 @@ impl Actor {
         let strangers = Strangers { dht: config.dht != Dht::Off, relays: relays.collect() };
         let (bars, meter) = (Bars::default(), Meter::default());
         let admission = Admission::new(keyring.clone(), guests, local, strangers, bars.clone());
-        let protocols = [TUNNEL, SYNC, DIRECT, RENEW, PUNCH];
-        let (behaviour, streams, [tunnels, syncs, directs, renewals, punches]) =
+        let protocols = [TUNNEL, SYNC, DIRECT, RENEW, ROUND_TRIP, PUNCH];
+        let (behaviour, streams, [tunnels, syncs, directs, renewals, round_trips, punches]) =
             streams::Streams::new(admission.clone(), protocols);
         let (door, knocks) = Door::new();
         let topics = Topics::default();
@@ -209,6 +211,7 @@ impl Actor {
             syncs,
             directs,
             renewals,
+            round_trips,
             punching: punching.boxed(),
             admission,
             keyring,

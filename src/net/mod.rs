@@ -37,6 +37,7 @@ mod relay;
 mod rendezvous;
 mod renewals;
 mod reservations;
+mod round_trip;
 mod stagger;
 mod streams;
 mod topics;
@@ -265,7 +266,8 @@ impl Net {
             refused: built.refused,
             meter: built.meter,
         };
-        let renewals = renewals::hear(built.renewals, built.admission, cancel);
+        let renewals = renewals::hear(built.renewals, built.admission, cancel.clone());
+        let round_trips = round_trip::answer(built.round_trips, cancel);
         let arrivals = Arrivals {
             frames: arriving,
             tunnels: built.tunnels,
@@ -275,7 +277,7 @@ impl Net {
         };
         let (network, punching) = (built.actor.run(), built.punching);
         Ok((net, arrivals, async move {
-            tokio::join!(network, renewals, punching);
+            tokio::join!(network, renewals, round_trips, punching);
         }))
     }
 
@@ -340,6 +342,16 @@ impl Net {
         let peer = peer_of(node).ok_or(AdmissionError::NotAMember)?;
         let stream = self.streams.open(peer, renewals::RENEW).await?;
         self.admission.renew(peer, stream).await
+    }
+
+    /// A round trip to a connected member, on the way that the next stream takes.
+    ///
+    /// # Errors
+    /// It is not connected, is of a version that does not answer, was asked too often, or the connection broke. The caller
+    /// bounds the wait, and may drop it at any time.
+    pub async fn round_trip(&self, node: &NodeId) -> io::Result<Duration> {
+        let peer = peer_of(node).ok_or(io::ErrorKind::NotConnected)?;
+        round_trip::ask(&self.streams, peer).await
     }
 
     /// Sends a record to all members, as far as gossip reaches now.

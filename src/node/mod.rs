@@ -15,6 +15,7 @@ mod front;
 mod guest;
 mod membership;
 mod path;
+mod ping;
 mod report;
 mod speaker;
 

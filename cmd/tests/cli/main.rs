@@ -7,6 +7,7 @@ mod help;
 mod host;
 mod issuing;
 mod lifetime;
+mod pinging;
 mod refusals;
 mod secrets;
 mod token;
