@@ -36,6 +36,15 @@ impl Failure {
         Self::Run(what.to_string())
     }
 
+    /// What happened.
+    pub(crate) fn what(&self) -> &str {
+        match self {
+            Self::Usage(what) | Self::Run(what) | Self::TimedOut(what) | Self::Help(what) => what,
+            Self::Interrupted(what) => what,
+            Self::Told(_) | Self::Closed => "",
+        }
+    }
+
     /// Says it on stderr, and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (code, line) = match self {

@@ -19,7 +19,8 @@ use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time::timeout};
 
 use super::{
-    Decided, Explained, Issued, Ledger, Peers, Ping, Proposal, Round, Services, Status, Wanted, server::Complaint,
+    Checkup, Decided, Explained, Issued, Ledger, Peers, Ping, Proposal, Round, Services, Status, Wanted,
+    server::Complaint,
 };
 
 /// How long a node may take to answer. It sits on the same machine; one that takes longer hangs.
@@ -192,6 +193,14 @@ impl Client {
     /// As [`Self::status`].
     pub async fn ledger(&self) -> Result<Ledger, Error> {
         self.get("/v1/ledger").await
+    }
+
+    /// What it knows of its place in the network.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub async fn checkup(&self) -> Result<Checkup, Error> {
+        self.get("/v1/doctor").await
     }
 
     /// Why recent requests went where they went.

@@ -176,12 +176,15 @@ async fn respond(request: Request<Incoming>, source: &dyn Source) -> Response<Fu
         "/v1/ping" => only("POST", "only POST is answered here"),
         "/v1/decree" if head.method == Method::POST => decide(body, source).await,
         "/v1/decree" if !is_get => only("GET, HEAD, POST", "only GET and POST are answered here"),
-        "/v1/status" | "/v1/peers" | "/v1/services" | "/v1/ledger" | "/healthz" | "/readyz" if !is_get => {
+        "/v1/status" | "/v1/peers" | "/v1/services" | "/v1/ledger" | "/v1/doctor" | "/healthz" | "/readyz"
+            if !is_get =>
+        {
             only("GET, HEAD", "only GET is answered here")
         }
         "/v1/status" => json(StatusCode::OK, &source.status()),
         "/v1/peers" => json(StatusCode::OK, &source.peers()),
         "/v1/services" => json(StatusCode::OK, &Services { services: source.status().services }),
+        "/v1/doctor" => json(StatusCode::OK, &source.checkup().await),
         "/v1/ledger" => json(StatusCode::OK, &source.ledger()),
         "/v1/decree" => json(StatusCode::OK, &source.issued()),
         "/healthz" => text(StatusCode::OK, "ok\n"),

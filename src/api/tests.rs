@@ -17,7 +17,10 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{client::Error, explain::tests::request, *};
-use crate::ledger::{DECREE_MAX, WireError};
+use crate::{
+    ledger::{DECREE_MAX, WireError},
+    net::facts::Facts,
+};
 
 #[derive(Default)]
 struct Sample {
@@ -66,6 +69,25 @@ impl Source for Sample {
         let requests = [request("llm", 1, 10), request("llm", 2, 30), request("web", 2, 20)];
         let requests = requests.into_iter().filter(|request| wanted.takes(&request.service, request.number));
         wanted.answer(&["llm", "web"], requests.collect())
+    }
+
+    fn checkup(&self) -> BoxFuture<'_, Checkup> {
+        let Status { version, network, node, .. } = self.status();
+        let checkup = Checkup {
+            version,
+            network,
+            node,
+            unix_ms: 7,
+            token: TokenFacts { interval_s: 360, ..TokenFacts::default() },
+            peers: vec![],
+            barred: vec![],
+            members: vec![],
+            refusals: vec![],
+            net: Facts { mdns: Some(vec![]), ..Facts::default() },
+            mtus: vec![Mtu { node: "12D3KooWA".into(), ip: "192.0.2.7".into(), bytes: 1500 }],
+            files: Files { limit: Some(1024), open: None, wanted: 9 },
+        };
+        Box::pin(async { checkup })
     }
 
     fn ping(&self, asked: Ping) -> BoxFuture<'_, Result<Round, Unpinged>> {
@@ -149,6 +171,7 @@ async fn the_client_reads_what_the_source_says() {
     assert_eq!(client.services().await.unwrap().services, node.source.status().services);
     assert_eq!(client.peers().await.unwrap().peers, []);
     assert_eq!(client.ledger().await.unwrap(), node.source.ledger());
+    assert_eq!(client.checkup().await.unwrap(), node.source.checkup().await);
     assert_eq!(client.issued().await.unwrap(), node.source.issued());
 }
 

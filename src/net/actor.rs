@@ -17,7 +17,7 @@ use libp2p::{
     multiaddr::Protocol,
     relay,
     swarm::{
-        ConnectionId, SwarmEvent,
+        ConnectionId, DialError, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
@@ -39,6 +39,8 @@ use super::{
     connections::Connections,
     dialer::{Dialer, Source, Target},
     door::{self, Door},
+    evidence::Evidence,
+    facts::{self, Facts},
     listen, mdns,
     mesh::{self, Scores},
     neighbours::PICKED,
@@ -116,6 +118,7 @@ pub(super) struct Actor {
     bars: Bars,
     streams: Streams,
     complaints: BTreeMap<Target, (String, Instant)>,
+    evidence: Evidence,
     clock_told: bool,
     /// None once a server of the DHT was reached, or its absence was told.
     dht_silent_since: Option<Instant>,
@@ -129,6 +132,7 @@ pub(super) struct Actor {
 
 struct Mdns {
     found: mpsc::Receiver<mdns::Discovered>,
+    links: watch::Receiver<Vec<facts::Link>>,
     task: JoinHandle<()>,
 }
 
@@ -191,6 +195,7 @@ impl Actor {
             bars: bars.clone(),
             streams: streams.clone(),
             complaints: BTreeMap::new(),
+            evidence: Evidence::default(),
             clock_told: false,
             dht_silent_since: Some(started),
             commands,
@@ -332,6 +337,31 @@ impl Actor {
                 let newly = self.bars.ban(nodes);
                 self.refuse(newly);
             }
+            Command::Tell(tell) => {
+                // Who asked may not wait any more.
+                let _ = tell.send(self.facts());
+            }
+        }
+    }
+
+    /// What is known of the network, to be judged by others.
+    fn facts(&mut self) -> Facts {
+        let (relays, punches) = self.ways.facts();
+        let facts = self.evidence.facts(self.now(), &self.config.peers);
+        let kademlia = self.swarm.behaviour_mut().kademlia.as_mut();
+        let servers = kademlia.map(|kademlia| kademlia.kbuckets().map(|bucket| bucket.num_entries() as u64).sum());
+        let is_public = self.config.dht == Dht::Public;
+        Facts {
+            listening: self.swarm.listeners().map(ToString::to_string).collect(),
+            announced: self.addresses.borrow().iter().map(ToString::to_string).collect(),
+            is_forwarded: !self.config.announce.is_empty(),
+            is_confined: listen::is_confined(&self.config),
+            is_lan: self.config.lan,
+            mdns: self.mdns.as_ref().map(|mdns| mdns.links.borrow().clone()),
+            dht: servers.and_then(|servers| Some(facts::Meeting { is_public, servers, ..facts.dht? })),
+            relays,
+            punches,
+            ..facts
         }
     }
 
@@ -456,12 +486,11 @@ impl Actor {
     fn dial_failed(&mut self, target: &Target, why: &str) {
         let now = self.now();
         let Some(wait) = self.dialer.failed(now, target) else { return };
-        let named = match target {
-            Target::Address(address) => Some(address.clone()),
-            Target::Peer(peer) => {
-                self.config.peers.iter().find(|address| address.iter().last() == Some(Protocol::P2p(*peer))).cloned()
-            }
-        };
+        let named = self.named(target);
+        named.iter().for_each(|address| self.evidence.bootstrap(address, Some(why)));
+        if let Target::Peer(peer) = target {
+            self.evidence.missed(now, *peer, why);
+        }
         let Some(address) = named else {
             tracing::debug!(peer = ?target, error = why, "peer not reached");
             return;
@@ -471,6 +500,16 @@ impl Actor {
             let retry_in = format!("{:.1}s", wait.as_secs_f64());
             tracing::warn!(peer = %address, error = why, retry_in, "bootstrap peer not reached");
             self.complaints.insert(target.clone(), (why.to_owned(), Instant::now()));
+        }
+    }
+
+    /// The bootstrap peer that is meant, as it was given.
+    fn named(&self, target: &Target) -> Option<Multiaddr> {
+        match target {
+            Target::Address(address) => Some(address.clone()),
+            Target::Peer(peer) => {
+                self.config.peers.iter().find(|address| address.iter().last() == Some(Protocol::P2p(*peer))).cloned()
+            }
         }
     }
 
@@ -495,10 +534,16 @@ impl Actor {
                 info,
             })) => self.on_identified(peer_id, connection_id, false, info),
             SwarmEvent::Behaviour(BehaviourEvent::Relays(event)) => self.ways.on_relay(&event),
-            SwarmEvent::Behaviour(BehaviourEvent::Kademlia(kad::Event::OutboundQueryProgressed {
-                result: kad::QueryResult::GetProviders(Ok(kad::GetProvidersOk::FoundProviders { providers, .. })),
-                ..
-            })) => self.on_providers(providers),
+            SwarmEvent::Behaviour(BehaviourEvent::Kademlia(event)) => {
+                self.evidence.queried(self.swarm.local_peer_id(), &event);
+                if let kad::Event::OutboundQueryProgressed {
+                    result: kad::QueryResult::GetProviders(Ok(kad::GetProvidersOk::FoundProviders { providers, .. })),
+                    ..
+                } = event
+                {
+                    self.on_providers(providers);
+                }
+            }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
                 self.on_connected(peer_id, connection_id, &endpoint, num_established.get() == 1);
             }
@@ -507,16 +552,21 @@ impl Actor {
                 self.on_closed(peer_id, connection_id, num_established == 0);
             }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                let why = complaint::of(&error);
                 if let Some(target) = self.dials.remove(&connection_id) {
-                    self.dial_failed(&target, &complaint::of(&error));
-                } else if self.ways.failed(connection_id) {
-                    tracing::debug!(error = complaint::of(&error), "no way was opened");
+                    if let DialError::Transport(attempts) = &error {
+                        self.evidence.tried(attempts);
+                    }
+                    self.dial_failed(&target, &why);
+                } else if self.ways.failed(connection_id, &why) {
+                    tracing::debug!(error = why, "no way was opened");
                 }
             }
             SwarmEvent::IncomingConnectionError { error, .. }
                 if complaint::is_caused_by::<door::HandedOver>(&error) => {}
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(address = %send_back_addr, error = complaint::of(&error), "inbound connection refused");
+                self.evidence.turned_away(self.now(), &send_back_addr, &error);
             }
             SwarmEvent::NewListenAddr { .. } => self.addresses_changed(),
             SwarmEvent::ExpiredListenAddr { address, .. } => {
@@ -526,7 +576,8 @@ impl Actor {
                 }
             }
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
-                let was_by_relay = self.ways.listener_closed(self.now(), listener_id);
+                let why = reason.as_ref().err().map(|error| complaint::of(error));
+                let was_by_relay = self.ways.listener_closed(self.now(), listener_id, why);
                 match reason {
                     Err(error) if was_by_relay => tracing::debug!(?addresses, %error, "reservation ended"),
                     Err(error) if !addresses.iter().any(listen::is_relayed) => {
@@ -566,10 +617,14 @@ impl Actor {
         let may_relay = matches!(self.admission.standing(&peer), Standing::Member { .. })
             && node_of(&peer).is_some_and(|node| is_granted(&node));
         let way = node_of(&peer).and_then(|node| self.connections.way(node, connection));
+        if at_first {
+            self.on_seen(peer, connection, &info.observed_addr);
+        }
         self.ways.identified(self.now(), peer, may_relay, way, at_first, &info);
         if let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut()
             && info.protocols.iter().any(|protocol| kademlia.protocol_names().contains(protocol))
         {
+            self.evidence.dht_answers();
             for address in info.listen_addrs {
                 kademlia.add_address(&peer, address);
             }
@@ -580,6 +635,21 @@ impl Actor {
             {
                 rendezvous.hurry(now);
             }
+        }
+    }
+
+    /// A peer says where it sees this node. On a connection that only adds room, or that goes by a relay, it sees something else.
+    fn on_seen(&mut self, peer: PeerId, connection: ConnectionId, seen: &Multiaddr) {
+        let known = node_of(&peer).and_then(|node| Some((node, self.connections.way(node, connection)?)));
+        let Some((node, (path, dialled))) = known else {
+            // A server of a DHT, which this node has dialled.
+            return self.evidence.seen(peer, None, seen, true);
+        };
+        if path != Path::Relayed
+            && !self.connections.is_further(node, connection)
+            && let Some(theirs) = self.connections.address(node, connection)
+        {
+            self.evidence.seen(peer, Some(&theirs), seen, dialled.is_some() || path == Path::Punched);
         }
     }
 
@@ -601,6 +671,7 @@ impl Actor {
     fn on_connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint, first: bool) {
         if let Some(target) = self.dials.remove(&id) {
             self.dialer.succeeded(&target, peer);
+            self.named(&target).iter().for_each(|address| self.evidence.bootstrap(address, None));
             self.complaints.remove(&target);
         }
         let path = Path::of(endpoint, self.ways.opened(id, peer, endpoint.is_listener()));
@@ -627,6 +698,13 @@ impl Actor {
             );
         }
         tracing::debug!(peer = node.short(), address = %endpoint.get_remote_address(), further, path = path.as_str(), "member connected");
+        match endpoint {
+            ConnectedPoint::Dialer { address, .. } => self.evidence.reached(peer, address),
+            ConnectedPoint::Listener { send_back_addr, .. } if path == Path::Direct => {
+                self.evidence.came_in(peer, send_back_addr);
+            }
+            ConnectedPoint::Listener { .. } => {}
+        }
         self.connections.opened(node, id, endpoint, path, clock_ahead_ms, further);
         self.ways.connected(self.now(), &self.connections);
     }
@@ -709,6 +787,6 @@ fn spawn_mdns(
         false => mdns::Interfaces::All,
     };
     let config = mdns::Config { service: token.mdns_name().to_owned(), interfaces, port: config.mdns_port };
-    let (found, task) = mdns::spawn(config, local, addresses, cancel.clone())?;
-    Ok(Mdns { found, task })
+    let (found, links, task) = mdns::spawn(config, local, addresses, cancel.clone())?;
+    Ok(Mdns { found, links, task })
 }

@@ -22,11 +22,14 @@ mod connections;
 mod dht;
 mod dialer;
 mod door;
+mod evidence;
+pub mod facts;
 mod listen;
 pub mod mdns;
 mod members;
 mod mesh;
 mod meter;
+mod mtu;
 mod neighbours;
 mod observed;
 mod path;
@@ -56,16 +59,18 @@ use admission::{Admission, Keyring, Secret, Standing};
 pub use admission::{Denial, Error as AdmissionError, Guests};
 pub use bars::{Bar, Refused};
 pub use door::KNOCK;
+use facts::Facts;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub};
 pub use listen::is_lan;
 pub use meter::{Meter, Traffic, Volume};
+pub use mtu::path_mtu;
 pub use path::Path;
 pub use peers::{Peer, Peers, Transport, node_of, peer_of};
 pub use relay::{Limits as RelayLimits, Relaying};
 pub use streams::{Inbound, Stream, Streams};
 use tokio::{
     net::TcpStream,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -237,6 +242,7 @@ enum Command {
     Disconnect(PeerId),
     Bar { node: NodeId, length: Duration, why: String },
     Ban(BTreeSet<NodeId>),
+    Tell(oneshot::Sender<Facts>),
 }
 
 impl Net {
@@ -342,6 +348,13 @@ impl Net {
         let peer = peer_of(node).ok_or(AdmissionError::NotAMember)?;
         let stream = self.streams.open(peer, renewals::RENEW).await?;
         self.admission.renew(peer, stream).await
+    }
+
+    /// What this node has found out about the network; none where it is stopping.
+    pub async fn facts(&self) -> Option<Facts> {
+        let (tell, told) = oneshot::channel();
+        self.send(Command::Tell(tell)).await;
+        told.await.ok()
     }
 
     /// A round trip to a connected member, on the way that the next stream takes.

@@ -24,7 +24,7 @@ use super::{
     Config, Inbound, Path, Relaying, Streams,
     behaviour::Behaviour,
     connections::Connections,
-    listen, node_of,
+    facts, listen, node_of,
     observed::Observed,
     peer_of,
     punch::{self, Puncher},
@@ -46,6 +46,7 @@ pub(super) struct Ways {
     agreed: mpsc::Receiver<punch::Dial>,
     /// Dials that were agreed on, until it is known what came of them, and to whom.
     punching: HashMap<ConnectionId, PeerId>,
+    punches: facts::Punches,
     is_reachable: bool,
 }
 
@@ -76,6 +77,7 @@ impl Ways {
             puncher,
             agreed,
             punching: HashMap::new(),
+            punches: facts::Punches::default(),
             is_reachable: false,
         };
         (ways, task)
@@ -132,12 +134,20 @@ impl Ways {
 
     /// A connection is there. Whether it was agreed on: over QUIC the one that listens gets it as one that came in.
     pub(super) fn opened(&mut self, id: ConnectionId, peer: PeerId, came_in: bool) -> bool {
-        self.punching.remove(&id).is_some() || came_in && self.punching.values().any(|dialled| *dialled == peer)
+        let is_punched =
+            self.punching.remove(&id).is_some() || came_in && self.punching.values().any(|dialled| *dialled == peer);
+        self.punches.opened += u64::from(is_punched);
+        is_punched
     }
 
     /// A dial led nowhere.
-    pub(super) fn failed(&mut self, id: ConnectionId) -> bool {
-        self.punching.remove(&id).is_some()
+    pub(super) fn failed(&mut self, id: ConnectionId, why: &str) -> bool {
+        let was_agreed = self.punching.remove(&id).is_some();
+        if was_agreed {
+            self.punches.failed += 1;
+            self.punches.fault = Some(why.to_owned());
+        }
+        was_agreed
     }
 
     /// Connections came or went.
@@ -159,8 +169,13 @@ impl Ways {
         }
     }
 
-    pub(super) fn listener_closed(&mut self, now: Duration, listener: ListenerId) -> bool {
-        self.reservations.ended(now, listener)
+    pub(super) fn listener_closed(&mut self, now: Duration, listener: ListenerId, why: Option<String>) -> bool {
+        self.reservations.ended(now, listener, why)
+    }
+
+    /// The relays that are known, and what came of dials from both ends.
+    pub(super) fn facts(&self) -> (Vec<facts::Relay>, facts::Punches) {
+        (self.reservations.facts(), self.punches.clone())
     }
 
     /// The next dial that both ends agreed on.
@@ -176,6 +191,7 @@ impl Ways {
         match swarm.dial(options) {
             Ok(()) => {
                 self.punching.insert(id, dial.peer);
+                self.punches.dialled += 1;
             }
             Err(error) => tracing::debug!(peer = %dial.peer, %error, "not dialled"),
         }
@@ -189,6 +205,7 @@ impl Ways {
     /// Does what is due now.
     pub(super) fn act(&mut self, now: Duration, swarm: &mut Swarm<Behaviour>) {
         for peer in self.upgrades.due(now) {
+            self.punches.asked += 1;
             self.puncher.ask(peer);
         }
         while let Some((relay, address)) = self.reservations.next(now) {
@@ -197,7 +214,7 @@ impl Ways {
                 Ok(listener) => self.reservations.asked(now, relay, listener),
                 Err(error) => {
                     tracing::debug!(%address, %error, "relay not asked");
-                    self.reservations.failed(now, relay);
+                    self.reservations.failed(now, relay, error.to_string());
                 }
             }
         }

@@ -8,7 +8,7 @@ use std::{
 
 use futures::future::BoxFuture;
 
-use super::{Shared, explain::explain, front::Running, ping::ping};
+use super::{Shared, checkup::checkup, explain::explain, front::Running, ping::ping};
 use crate::{
     api::{self, Source},
     balance::EndpointStatus,
@@ -77,6 +77,10 @@ impl Source for Shared {
 
     fn explain(&self, wanted: &api::Wanted) -> Result<api::Explained, api::Unexplained> {
         explain(&self.fronts, wanted)
+    }
+
+    fn checkup(&self) -> BoxFuture<'_, api::Checkup> {
+        Box::pin(checkup(self))
     }
 
     fn ping(&self, asked: api::Ping) -> BoxFuture<'_, Result<api::Round, api::Unpinged>> {

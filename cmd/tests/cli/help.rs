@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::host::{Host, Said};
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "token",
     "ban",
     "expose",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 15] = [
     "ledger",
     "explain",
     "ping",
+    "doctor",
     "demo",
     "completions",
     "man",
