@@ -4,9 +4,9 @@ use clap::{Args, Parser, Subcommand};
 use p2p_fed::{config::LogSettings, telemetry::Format};
 
 use crate::{
-    ask::AskFlags, ban::Ban, completions::Completions, demo::Demo, exit::Failure, explain::Explain, expose::Expose,
-    man::Manual, output, relay::Relay, run::Run, serve::Serve, token::TokenCommand, token_source::Masked,
-    version::Version,
+    ask::AskFlags, ban::Ban, completions::Completions, demo::Demo, doctor::Doctor, exit::Failure, explain::Explain,
+    expose::Expose, man::Manual, output, ping::Ping, relay::Relay, run::Run, serve::Serve, token::TokenCommand,
+    token_source::Masked, version::Version,
 };
 
 /// A federated, load-balancing tunnel proxy for machines that share one token.
@@ -60,6 +60,8 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  p2p-fed ledger --node laptop")]
     Ledger(AskFlags),
     Explain(Explain),
+    Ping(Ping),
+    Doctor(Doctor),
     Demo(Demo),
     Completions(Completions),
     Man(Manual),
@@ -89,6 +91,7 @@ impl Cli {
             Command::Serve(serve) => serve.node.token.token.as_ref(),
             Command::Run(run) => run.node.token.token.as_ref(),
             Command::Relay(relay) => relay.node.token.token.as_ref(),
+            Command::Doctor(doctor) => doctor.token.token.as_ref(),
             _ => None,
         }
     }

@@ -19,6 +19,8 @@ pub(crate) enum Failure {
     TimedOut(String),
     /// A signal, before the node was ready or while it drained: 130.
     Interrupted(&'static str),
+    /// What there was to say is said already: this code, without a word.
+    Told(u8),
     /// Whoever read stdout has enough, as `head` has: 0, without a word.
     Closed,
     /// Help instead of a command: 2, as it is.
@@ -34,6 +36,15 @@ impl Failure {
         Self::Run(what.to_string())
     }
 
+    /// What happened.
+    pub(crate) fn what(&self) -> &str {
+        match self {
+            Self::Usage(what) | Self::Run(what) | Self::TimedOut(what) | Self::Help(what) => what,
+            Self::Interrupted(what) => what,
+            Self::Told(_) | Self::Closed => "",
+        }
+    }
+
     /// Says it on stderr, and gives the exit code.
     pub(crate) fn report(self) -> ExitCode {
         let (code, line) = match self {
@@ -41,6 +52,7 @@ impl Failure {
             Self::Run(what) => (1, one_line(&what)),
             Self::TimedOut(what) => (3, one_line(&what)),
             Self::Interrupted(what) => (130, one_line(what)),
+            Self::Told(code) => (code, String::new()),
             Self::Closed => (0, String::new()),
             Self::Help(help) => (2, help),
         };

@@ -15,6 +15,7 @@ mod completions;
 mod decree;
 mod demo;
 mod descriptors;
+mod doctor;
 mod exit;
 mod explain;
 mod expose;
@@ -26,6 +27,7 @@ mod node_flags;
 mod open_relay;
 mod output;
 mod peers;
+mod ping;
 mod relay;
 mod run;
 mod serve;
@@ -69,6 +71,8 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Services(flags) => wait(ask::ask(&flags, &log, Client::services)),
         Command::Ledger(flags) => wait(ask::ask(&flags, &log, Client::ledger)),
         Command::Explain(explain) => wait(explain.perform(&log)),
+        Command::Doctor(doctor) => wait(doctor.perform(&log)),
+        Command::Ping(ping) => wait(ping.perform(&log)),
         Command::Demo(demo) => wait(demo.perform(&log)),
         Command::Completions(completions) => completions.perform(),
         Command::Man(man) => man.perform(),

@@ -98,6 +98,19 @@ pub(crate) fn find(flags: &TokenFlags, configured: Option<&Path>) -> Result<Toke
     }
 }
 
+/// Where [`find`] finds it, for people.
+pub(crate) fn origin(flags: &TokenFlags, configured: Option<&Path>) -> String {
+    let is_said = |variable: &&&str| env::var_os(variable).is_some_and(|value| !value.is_empty());
+    let file = |path: &Path| format!("the file {}", path.display());
+    match (&flags.token_file, &flags.token, VARIABLES.iter().find(is_said), configured) {
+        (Some(path), ..) => file(path),
+        (_, Some(_), ..) => "--token".to_owned(),
+        (_, _, Some(variable), _) => format!("the variable {variable}"),
+        (.., Some(path)) => file(path),
+        _ => default_file().map_or_else(|| "nowhere".to_owned(), |path| file(&path)),
+    }
+}
+
 /// The token in a file, or on standard input for `-`.
 ///
 /// # Errors

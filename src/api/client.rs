@@ -18,7 +18,10 @@ use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, time::timeout};
 
-use super::{Decided, Explained, Issued, Ledger, Peers, Proposal, Services, Status, Wanted, server::Complaint};
+use super::{
+    Checkup, Decided, Explained, Issued, Ledger, Peers, Ping, Proposal, Round, Services, Status, Wanted,
+    server::Complaint,
+};
 
 /// How long a node may take to answer. It sits on the same machine; one that takes longer hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
@@ -87,6 +90,14 @@ pub enum Error {
         /// There are several such requests.
         several: bool,
     },
+    /// It asked nobody for a round trip.
+    #[error("{reason}")]
+    Unpinged {
+        /// What it said.
+        reason: String,
+        /// Somebody else would have to be named.
+        is_usage: bool,
+    },
     /// It answered something else than what was asked.
     #[error("the node at {} gave no usable answer: {reason}", path.display())]
     Unusable {
@@ -100,7 +111,12 @@ pub enum Error {
 impl Error {
     /// Whoever asked has to ask differently.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Self::Several(_) | Self::Unknown { .. } | Self::Unexplained { several: true, .. })
+        match self {
+            Self::Several(_) | Self::Unknown { .. } => true,
+            Self::Unexplained { several, .. } => *several,
+            Self::Unpinged { is_usage, .. } => *is_usage,
+            _ => false,
+        }
     }
 }
 
@@ -179,6 +195,14 @@ impl Client {
         self.get("/v1/ledger").await
     }
 
+    /// What it knows of its place in the network.
+    ///
+    /// # Errors
+    /// As [`Self::status`].
+    pub async fn checkup(&self) -> Result<Checkup, Error> {
+        self.get("/v1/doctor").await
+    }
+
     /// Why recent requests went where they went.
     ///
     /// # Errors
@@ -191,6 +215,25 @@ impl Client {
         match serde_json::from_slice(&answer) {
             Ok(Complaint { error }) => {
                 Err(Error::Unexplained { reason: error, several: status == StatusCode::CONFLICT })
+            }
+            Err(_) => Err(self.unusable(format_args!("the question was answered with {status}"))),
+        }
+    }
+
+    /// One round trip to a peer, or to each worker of a service.
+    ///
+    /// # Errors
+    /// [`Error::Unpinged`], and as [`Self::status`].
+    pub async fn ping(&self, ping: &Ping) -> Result<Round, Error> {
+        let body = serde_json::to_vec(ping).map_err(|error| self.unusable(error))?;
+        let (status, answer) = self.ask(Method::POST, "/v1/ping", body.into()).await?;
+        if status == StatusCode::OK {
+            return self.read(&answer);
+        }
+        match serde_json::from_slice(&answer) {
+            Ok(Complaint { error }) => {
+                let is_usage = matches!(status, StatusCode::NOT_FOUND | StatusCode::CONFLICT);
+                Err(Error::Unpinged { reason: error, is_usage })
             }
             Err(_) => Err(self.unusable(format_args!("the question was answered with {status}"))),
         }

@@ -1,7 +1,7 @@
 //! What a node says to the people on its own machine.
 //!
 //! A node answers HTTP/1.1 on a Unix socket, the **control socket**, in the user's runtime folder. The commands that ask a
-//! running node (`status`, `peers`, `services`, `ledger`, `explain`, `ban`, `token rotate`) are clients of it, and so is
+//! running node (`status`, `peers`, `services`, `ledger`, `explain`, `doctor`, `ping`, `ban`, `token rotate`) are clients of it, and so is
 //! `curl --unix-socket`.
 //!
 //! ```text
@@ -10,6 +10,8 @@
 //! GET  /v1/services    what the network offers (Services)
 //! GET  /v1/ledger      the records held, and what they cost (Ledger)
 //! GET  /v1/explain     why recent requests went where they went (Explained); /v1/explain/[SERVICE/]NUMBER for one of them
+//! GET  /v1/doctor      what it knows of its place in the network (Checkup)
+//! POST /v1/ping        one round trip (Ping) to a peer or to each worker of a service (Round), or why nobody was asked
 //! GET  /v1/decree      what the network's issuer decided, and whom the next decree may be about (Issued)
 //! POST /v1/decree      the issuer's next decree (Proposal); answered with its number (Decided), or why it was declined
 //! GET  /healthz        200 while the process answers
@@ -22,9 +24,11 @@
 //! Nothing can be changed here but by a decree that the network's issuer signed: the node only takes and spreads it, as
 //! it would from any member. No secret is known here.
 
+mod checkup;
 pub mod client;
 mod decree;
 mod explain;
+mod ping;
 mod server;
 mod status;
 #[cfg(test)]
@@ -34,10 +38,12 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+pub use checkup::{Checkup, Files, Known, Mtu, TokenFacts};
 pub use client::Client;
 pub(crate) use decree::hex;
 pub use decree::{Decided, Declined, InForce, Issued, Member, Proposal};
 pub use explain::{Attempt, COUNT_MAX, Candidate, Explained, Request, Tokens, Unexplained, Wanted};
+pub use ping::{PATIENCE_MS_MAX, PINGED_MAX, Ping, Round, Trip, Unpinged, Way};
 pub use server::{BindError, Server};
 pub use status::{
     Barred, Export, Front, Invited, Latency, Ledger, Model, Node, Peer, Peers, Record, Refusal, Service, Services,
@@ -60,6 +66,15 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// Why there are none to tell.
     fn explain(&self, wanted: &Wanted) -> Result<Explained, Unexplained>;
+
+    /// What it knows of its place in the network.
+    fn checkup(&self) -> BoxFuture<'_, Checkup>;
+
+    /// Asks a peer, or each worker of a service, for one round trip. Dropping the future ends it.
+    ///
+    /// # Errors
+    /// Why nobody was asked.
+    fn ping(&self, asked: Ping) -> BoxFuture<'_, Result<Round, Unpinged>>;
 
     /// What the network's issuer decided, as far as is known here, and whom it may decide about.
     fn issued(&self) -> Issued;

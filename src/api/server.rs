@@ -28,7 +28,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Decided, Declined, Proposal, Services, Source, Unexplained, Wanted};
+use super::{Decided, Declined, PATIENCE_MS_MAX, Ping, Proposal, Services, Source, Unexplained, Unpinged, Wanted};
 use crate::ledger::DECREE_MAX;
 
 /// Connections at once. A person and a few scripts have some; the next ones wait in the kernel's queue.
@@ -172,14 +172,19 @@ async fn respond(request: Request<Incoming>, source: &dyn Source) -> Response<Fu
         };
     }
     match path {
+        "/v1/ping" if head.method == Method::POST => ping(body, source).await,
+        "/v1/ping" => only("POST", "only POST is answered here"),
         "/v1/decree" if head.method == Method::POST => decide(body, source).await,
         "/v1/decree" if !is_get => only("GET, HEAD, POST", "only GET and POST are answered here"),
-        "/v1/status" | "/v1/peers" | "/v1/services" | "/v1/ledger" | "/healthz" | "/readyz" if !is_get => {
+        "/v1/status" | "/v1/peers" | "/v1/services" | "/v1/ledger" | "/v1/doctor" | "/healthz" | "/readyz"
+            if !is_get =>
+        {
             only("GET, HEAD", "only GET is answered here")
         }
         "/v1/status" => json(StatusCode::OK, &source.status()),
         "/v1/peers" => json(StatusCode::OK, &source.peers()),
         "/v1/services" => json(StatusCode::OK, &Services { services: source.status().services }),
+        "/v1/doctor" => json(StatusCode::OK, &source.checkup().await),
         "/v1/ledger" => json(StatusCode::OK, &source.ledger()),
         "/v1/decree" => json(StatusCode::OK, &source.issued()),
         "/healthz" => text(StatusCode::OK, "ok\n"),
@@ -202,6 +207,30 @@ fn explain(which: &str, query: Option<&str>, source: &dyn Source) -> Response<Fu
             complain(status, &reason.to_string())
         }
     }
+}
+
+/// Has the node ask others for a round trip.
+async fn ping(body: Incoming, source: &dyn Source) -> Response<Full<Bytes>> {
+    let Ok(body) = Limited::new(body, MAX_BODY).collect().await else {
+        return complain(StatusCode::PAYLOAD_TOO_LARGE, "the body is cut off, or larger than any name");
+    };
+    let asked = serde_json::from_slice(&body.to_bytes()).ok();
+    let asked = asked.filter(|Ping { patience_ms, .. }| (1..=PATIENCE_MS_MAX).contains(patience_ms));
+    let answer = match asked {
+        Some(asked) => source.ping(asked).await,
+        None => Err(Unpinged::Malformed),
+    };
+    let reason = match answer {
+        Ok(round) => return json(StatusCode::OK, &round),
+        Err(reason) => reason,
+    };
+    let status = match reason {
+        Unpinged::Malformed => StatusCode::BAD_REQUEST,
+        Unpinged::Unknown(_) | Unpinged::NoService(_) => StatusCode::NOT_FOUND,
+        Unpinged::Several { .. } | Unpinged::Itself(_) => StatusCode::CONFLICT,
+        Unpinged::NoWorker(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    complain(status, &reason.to_string())
 }
 
 /// Hands a decree to the node. What it says of it is the answer.

@@ -17,7 +17,10 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{client::Error, explain::tests::request, *};
-use crate::ledger::{DECREE_MAX, WireError};
+use crate::{
+    ledger::{DECREE_MAX, WireError},
+    net::facts::Facts,
+};
 
 #[derive(Default)]
 struct Sample {
@@ -68,6 +71,35 @@ impl Source for Sample {
         wanted.answer(&["llm", "web"], requests.collect())
     }
 
+    fn checkup(&self) -> BoxFuture<'_, Checkup> {
+        let Status { version, network, node, .. } = self.status();
+        let checkup = Checkup {
+            version,
+            network,
+            node,
+            unix_ms: 7,
+            token: TokenFacts { interval_s: 360, ..TokenFacts::default() },
+            peers: vec![],
+            barred: vec![],
+            members: vec![],
+            refusals: vec![],
+            net: Facts { mdns: Some(vec![]), ..Facts::default() },
+            mtus: vec![Mtu { node: "12D3KooWA".into(), ip: "192.0.2.7".into(), bytes: 1500 }],
+            files: Files { limit: Some(1024), open: None, wanted: 9 },
+        };
+        Box::pin(async { checkup })
+    }
+
+    fn ping(&self, asked: Ping) -> BoxFuture<'_, Result<Round, Unpinged>> {
+        let answer = match &*asked.whom {
+            "gpu1" => Ok(Round { trips: vec![trip(Some(asked.patience_ms as f64))] }),
+            "gpu" => Err(Unpinged::Several { whom: asked.whom, ids: "12D3KooWA, 12D3KooWB".into() }),
+            "llm" => Err(Unpinged::NoWorker(asked.whom)),
+            _ => Err(Unpinged::Unknown(asked.whom)),
+        };
+        Box::pin(async { answer })
+    }
+
     fn issued(&self) -> Issued {
         let member = Member { node: "12D3KooWB".into(), name: "laptop".into(), invitation: Some("07".repeat(16)) };
         Issued {
@@ -90,6 +122,11 @@ impl Source for Sample {
         };
         Box::pin(async { answer })
     }
+}
+
+fn trip(time_ms: Option<f64>) -> Trip {
+    let way = Way { path: "direct".into(), transport: "quic".into(), address: "/ip4/192.0.2.7".into(), connection: 3 };
+    Trip { node: "12D3KooWA".into(), name: Some("gpu1".into()), way: Some(way), time_ms, fault: None }
 }
 
 struct Running {
@@ -134,6 +171,7 @@ async fn the_client_reads_what_the_source_says() {
     assert_eq!(client.services().await.unwrap().services, node.source.status().services);
     assert_eq!(client.peers().await.unwrap().peers, []);
     assert_eq!(client.ledger().await.unwrap(), node.source.ledger());
+    assert_eq!(client.checkup().await.unwrap(), node.source.checkup().await);
     assert_eq!(client.issued().await.unwrap(), node.source.issued());
 }
 
@@ -164,6 +202,29 @@ async fn requests_are_explained_and_those_that_cannot_be_are_told_why() {
     assert!(get(&node.path, "/v1/explained").await.starts_with("HTTP/1.1 404 "));
     let post = raw(&node.path, "POST /v1/explain HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await;
     assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("allow: GET, HEAD"), "{post}");
+}
+
+#[tokio::test]
+async fn a_ping_reaches_the_node_and_its_answer_the_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = start(&folder, "laptop");
+    let client = Client::at(&node.path);
+    let ping =
+        async |whom: &str, patience_ms| client.ping(&Ping { whom: whom.to_owned(), service: false, patience_ms }).await;
+    assert_eq!(ping("gpu1", 7).await.unwrap().trips, [trip(Some(7.0))]);
+    for (whom, is_usage, part) in [
+        ("gpu", true, "several nodes go by gpu: name one by its id: 12D3KooWA, 12D3KooWB"),
+        ("llm", false, "no other node offers service llm"),
+        ("nobody/../\u{7f}é", true, "no node and no service nobody/../\u{7f}é is known here"),
+    ] {
+        let error = ping(whom, 1).await.unwrap_err();
+        assert!(error.is_usage() == is_usage && error.to_string().starts_with(part), "{error}");
+    }
+    for patience_ms in [0, PATIENCE_MS_MAX + 1] {
+        let error = ping("gpu1", patience_ms).await.unwrap_err();
+        assert!(!error.is_usage() && error.to_string().contains("the body is not"), "{error}");
+    }
+    assert!(get(&node.path, "/v1/ping").await.contains("allow: POST"));
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use libp2p::{
     multiaddr::Protocol,
     relay,
     swarm::{
-        ConnectionId, SwarmEvent,
+        ConnectionId, DialError, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
@@ -40,6 +40,8 @@ use super::{
     dialback::DIALBACK,
     dialer::{Dialer, Source, Target},
     door::{self, Door},
+    evidence::Evidence,
+    facts::{self, Facts},
     listen, mdns,
     mesh::{self, Scores},
     neighbours::PICKED,
@@ -48,6 +50,7 @@ use super::{
     reachability::{Reach, Tried},
     rendezvous::{Rendezvous, Step},
     renewals::RENEW,
+    round_trip::ROUND_TRIP,
     streams::{self, Inbound},
     topics::Topics,
     transport,
@@ -88,6 +91,7 @@ pub(super) struct Bound {
     pub(super) syncs: mpsc::Receiver<Inbound>,
     pub(super) directs: mpsc::Receiver<Inbound>,
     pub(super) renewals: mpsc::Receiver<Inbound>,
+    pub(super) round_trips: mpsc::Receiver<Inbound>,
     /// Talks with members about dials.
     pub(super) punching: BoxFuture<'static, ()>,
     pub(super) admission: Admission,
@@ -117,6 +121,7 @@ pub(super) struct Actor {
     bars: Bars,
     streams: Streams,
     complaints: BTreeMap<Target, (String, Instant)>,
+    evidence: Evidence,
     clock_told: bool,
     /// None once a server of the DHT was reached, or its absence was told.
     dht_silent_since: Option<Instant>,
@@ -130,6 +135,7 @@ pub(super) struct Actor {
 
 struct Mdns {
     found: mpsc::Receiver<mdns::Discovered>,
+    links: watch::Receiver<Vec<facts::Link>>,
     task: JoinHandle<()>,
 }
 
@@ -153,8 +159,8 @@ impl Actor {
         let strangers = Strangers { dht: config.dht != Dht::Off, relays: relays.collect() };
         let (bars, meter) = (Bars::default(), Meter::default());
         let admission = Admission::new(keyring.clone(), guests, local, strangers, bars.clone());
-        let protocols = [TUNNEL, SYNC, DIRECT, RENEW, PUNCH, DIALBACK];
-        let (behaviour, streams, [tunnels, syncs, directs, renewals, punches, dialbacks]) =
+        let protocols = [TUNNEL, SYNC, DIRECT, RENEW, ROUND_TRIP, PUNCH, DIALBACK];
+        let (behaviour, streams, [tunnels, syncs, directs, renewals, round_trips, punches, dialbacks]) =
             streams::Streams::new(admission.clone(), protocols);
         let (door, knocks) = Door::new();
         let topics = Topics::default();
@@ -192,6 +198,7 @@ impl Actor {
             bars: bars.clone(),
             streams: streams.clone(),
             complaints: BTreeMap::new(),
+            evidence: Evidence::default(),
             clock_told: false,
             dht_silent_since: Some(started),
             commands,
@@ -213,6 +220,7 @@ impl Actor {
             syncs,
             directs,
             renewals,
+            round_trips,
             punching: punching.boxed(),
             admission,
             keyring,
@@ -334,6 +342,31 @@ impl Actor {
                 let newly = self.bars.ban(nodes);
                 self.refuse(newly);
             }
+            Command::Tell(tell) => {
+                // Who asked may not wait any more.
+                let _ = tell.send(self.facts());
+            }
+        }
+    }
+
+    /// What is known of the network, to be judged by others.
+    fn facts(&mut self) -> Facts {
+        let (relays, punches) = self.ways.facts();
+        let facts = self.evidence.facts(self.now(), &self.config.peers);
+        let kademlia = self.swarm.behaviour_mut().kademlia.as_mut();
+        let servers = kademlia.map(|kademlia| kademlia.kbuckets().map(|bucket| bucket.num_entries() as u64).sum());
+        let is_public = self.config.dht == Dht::Public;
+        Facts {
+            listening: self.swarm.listeners().map(ToString::to_string).collect(),
+            announced: self.addresses.borrow().iter().map(ToString::to_string).collect(),
+            is_forwarded: !self.config.announce.is_empty(),
+            is_confined: listen::is_confined(&self.config),
+            is_lan: self.config.lan,
+            mdns: self.mdns.as_ref().map(|mdns| mdns.links.borrow().clone()),
+            dht: servers.and_then(|servers| Some(facts::Meeting { is_public, servers, ..facts.dht? })),
+            relays,
+            punches,
+            ..facts
         }
     }
 
@@ -473,12 +506,11 @@ impl Actor {
     fn dial_failed(&mut self, target: &Target, why: &str) {
         let now = self.now();
         let Some(wait) = self.dialer.failed(now, target) else { return };
-        let named = match target {
-            Target::Address(address) => Some(address.clone()),
-            Target::Peer(peer) => {
-                self.config.peers.iter().find(|address| address.iter().last() == Some(Protocol::P2p(*peer))).cloned()
-            }
-        };
+        let named = self.named(target);
+        named.iter().for_each(|address| self.evidence.bootstrap(address, Some(why)));
+        if let Target::Peer(peer) = target {
+            self.evidence.missed(now, *peer, why);
+        }
         let Some(address) = named else {
             tracing::debug!(peer = ?target, error = why, "peer not reached");
             return;
@@ -488,6 +520,16 @@ impl Actor {
             let retry_in = format!("{:.1}s", wait.as_secs_f64());
             tracing::warn!(peer = %address, error = why, retry_in, "bootstrap peer not reached");
             self.complaints.insert(target.clone(), (why.to_owned(), Instant::now()));
+        }
+    }
+
+    /// The bootstrap peer that is meant, as it was given.
+    fn named(&self, target: &Target) -> Option<Multiaddr> {
+        match target {
+            Target::Address(address) => Some(address.clone()),
+            Target::Peer(peer) => {
+                self.config.peers.iter().find(|address| address.iter().last() == Some(Protocol::P2p(*peer))).cloned()
+            }
         }
     }
 
@@ -512,10 +554,16 @@ impl Actor {
                 info,
             })) => self.on_identified(peer_id, connection_id, false, info),
             SwarmEvent::Behaviour(BehaviourEvent::Relays(event)) => self.ways.on_relay(&event),
-            SwarmEvent::Behaviour(BehaviourEvent::Kademlia(kad::Event::OutboundQueryProgressed {
-                result: kad::QueryResult::GetProviders(Ok(kad::GetProvidersOk::FoundProviders { providers, .. })),
-                ..
-            })) => self.on_providers(providers),
+            SwarmEvent::Behaviour(BehaviourEvent::Kademlia(event)) => {
+                self.evidence.queried(self.swarm.local_peer_id(), &event);
+                if let kad::Event::OutboundQueryProgressed {
+                    result: kad::QueryResult::GetProviders(Ok(kad::GetProvidersOk::FoundProviders { providers, .. })),
+                    ..
+                } = event
+                {
+                    self.on_providers(providers);
+                }
+            }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
                 self.on_connected(peer_id, connection_id, &endpoint, num_established.get() == 1);
             }
@@ -524,18 +572,23 @@ impl Actor {
                 self.on_closed(peer_id, connection_id, num_established == 0);
             }
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                let why = complaint::of(&error);
                 if let Some(target) = self.dials.remove(&connection_id) {
-                    self.dial_failed(&target, &complaint::of(&error));
+                    if let DialError::Transport(attempts) = &error {
+                        self.evidence.tried(attempts);
+                    }
+                    self.dial_failed(&target, &why);
                 } else if self.ways.tried(&self.admission, connection_id, Tried::Failed) {
-                    tracing::debug!(error = complaint::of(&error), "a member could not be dialled back");
-                } else if self.ways.failed(connection_id) {
-                    tracing::debug!(error = complaint::of(&error), "no way was opened");
+                    tracing::debug!(error = why, "a member could not be dialled back");
+                } else if self.ways.failed(connection_id, &why) {
+                    tracing::debug!(error = why, "no way was opened");
                 }
             }
             SwarmEvent::IncomingConnectionError { error, .. }
                 if complaint::is_caused_by::<door::HandedOver>(&error) => {}
             SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
                 tracing::debug!(address = %send_back_addr, error = complaint::of(&error), "inbound connection refused");
+                self.evidence.turned_away(self.now(), &send_back_addr, &error);
             }
             SwarmEvent::NewListenAddr { .. } => self.addresses_changed(),
             SwarmEvent::ExpiredListenAddr { address, .. } => {
@@ -545,7 +598,8 @@ impl Actor {
                 }
             }
             SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
-                let was_by_relay = self.ways.listener_closed(self.now(), listener_id);
+                let why = reason.as_ref().err().map(|error| complaint::of(error));
+                let was_by_relay = self.ways.listener_closed(self.now(), listener_id, why);
                 match reason {
                     Err(error) if was_by_relay => tracing::debug!(?addresses, %error, "reservation ended"),
                     Err(error) if !addresses.iter().any(listen::is_relayed) => {
@@ -585,10 +639,14 @@ impl Actor {
         let may_relay = matches!(self.admission.standing(&peer), Standing::Member { .. })
             && node_of(&peer).is_some_and(|node| is_granted(&node));
         let way = node_of(&peer).and_then(|node| self.connections.way(node, connection));
+        if at_first {
+            self.on_seen(peer, connection, &info.observed_addr);
+        }
         self.ways.identified(self.now(), peer, may_relay, way, at_first, &info);
         if let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut()
             && info.protocols.iter().any(|protocol| kademlia.protocol_names().contains(protocol))
         {
+            self.evidence.dht_answers();
             for address in info.listen_addrs {
                 kademlia.add_address(&peer, address);
             }
@@ -599,6 +657,21 @@ impl Actor {
             {
                 rendezvous.hurry(now);
             }
+        }
+    }
+
+    /// A peer says where it sees this node. On a connection that only adds room, or that goes by a relay, it sees something else.
+    fn on_seen(&mut self, peer: PeerId, connection: ConnectionId, seen: &Multiaddr) {
+        let known = node_of(&peer).and_then(|node| Some((node, self.connections.way(node, connection)?)));
+        let Some((node, (path, dialled))) = known else {
+            // A server of a DHT, which this node has dialled.
+            return self.evidence.seen(peer, None, seen, true);
+        };
+        if path != Path::Relayed
+            && !self.connections.is_further(node, connection)
+            && let Some(theirs) = self.connections.address(node, connection)
+        {
+            self.evidence.seen(peer, Some(&theirs), seen, dialled.is_some() || path == Path::Punched);
         }
     }
 
@@ -620,6 +693,7 @@ impl Actor {
     fn on_connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint, first: bool) {
         if let Some(target) = self.dials.remove(&id) {
             self.dialer.succeeded(&target, peer);
+            self.named(&target).iter().for_each(|address| self.evidence.bootstrap(address, None));
             self.complaints.remove(&target);
         }
         if self.ways.tried(&self.admission, id, Tried::Reached) {
@@ -650,6 +724,13 @@ impl Actor {
             );
         }
         tracing::debug!(peer = node.short(), address = %endpoint.get_remote_address(), further, path = path.as_str(), "member connected");
+        match endpoint {
+            ConnectedPoint::Dialer { address, .. } => self.evidence.reached(peer, address),
+            ConnectedPoint::Listener { send_back_addr, .. } if path == Path::Direct => {
+                self.evidence.came_in(peer, send_back_addr);
+            }
+            ConnectedPoint::Listener { .. } => {}
+        }
         self.connections.opened(node, id, endpoint, path, clock_ahead_ms, further);
         self.ways.connected(self.now(), &self.connections);
     }
@@ -733,6 +814,6 @@ fn spawn_mdns(
         false => mdns::Interfaces::All,
     };
     let config = mdns::Config { service: token.mdns_name().to_owned(), interfaces, port: config.mdns_port };
-    let (found, task) = mdns::spawn(config, local, addresses, cancel.clone())?;
-    Ok(Mdns { found, task })
+    let (found, links, task) = mdns::spawn(config, local, addresses, cancel.clone())?;
+    Ok(Mdns { found, links, task })
 }

@@ -55,6 +55,11 @@ pub(super) fn is_caused_by<E: Error + 'static>(error: &(dyn Error + 'static)) ->
     error.is::<E>() || next(error).is_some_and(is_caused_by::<E>)
 }
 
+/// Whether admission said so, and not the network on the way to it.
+pub(super) fn is_by_admission(error: &(dyn Error + 'static)) -> bool {
+    is_caused_by::<admission::Error>(error)
+}
+
 /// `io::Error` hides what it wraps from `source`.
 fn next<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>() {

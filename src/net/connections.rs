@@ -108,6 +108,18 @@ impl Connections {
         self.by_node.keys().copied().filter(|node| !self.seen_at(*node).is_empty())
     }
 
+    /// That connection only adds room to another one.
+    pub(super) fn is_further(&self, node: NodeId, id: ConnectionId) -> bool {
+        let connections = self.by_node.get(&node).into_iter().flatten();
+        connections.into_iter().any(|connection| connection.id == id && connection.number != connection.beside)
+    }
+
+    /// The other end of that connection, as it is seen here.
+    pub(super) fn address(&self, node: NodeId, id: ConnectionId) -> Option<Multiaddr> {
+        let connection = self.by_node.get(&node)?.iter().find(|connection| connection.id == id)?;
+        Some(connection.address.clone())
+    }
+
     /// Members that are reached by relays alone.
     pub(super) fn relayed(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.by_node.keys().copied().filter(|node| self.ways(*node).0 == Some(Path::Relayed))

@@ -24,11 +24,14 @@ mod dht;
 mod dialback;
 mod dialer;
 mod door;
+mod evidence;
+pub mod facts;
 mod listen;
 pub mod mdns;
 mod members;
 mod mesh;
 mod meter;
+mod mtu;
 mod neighbours;
 mod observed;
 mod open_relay;
@@ -41,6 +44,7 @@ mod relay;
 mod rendezvous;
 mod renewals;
 mod reservations;
+mod round_trip;
 mod streams;
 mod topics;
 mod transport;
@@ -58,9 +62,11 @@ use admission::{Admission, Keyring, Secret, Standing};
 pub use admission::{Denial, Error as AdmissionError, Guests};
 pub use bars::{Bar, Refused};
 pub use door::KNOCK;
+use facts::Facts;
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub};
 pub use listen::is_lan;
 pub use meter::{Meter, Traffic, Volume};
+pub use mtu::path_mtu;
 pub use open_relay::OpenRelay;
 pub use path::Path;
 pub use peers::{Peer, Peers, node_of, peer_of};
@@ -69,7 +75,7 @@ pub use relay::{Limits as RelayLimits, Relaying};
 pub use streams::{Inbound, Stream, Streams};
 use tokio::{
     net::TcpStream,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
 };
 use tokio_util::sync::CancellationToken;
 pub use transport::{Kind as Transport, Transports, UnknownTransport, WebSocket};
@@ -250,6 +256,7 @@ enum Command {
     Disconnect(PeerId),
     Bar { node: NodeId, length: Duration, why: String },
     Ban(BTreeSet<NodeId>),
+    Tell(oneshot::Sender<Facts>),
 }
 
 impl Net {
@@ -282,7 +289,8 @@ impl Net {
             transports,
             meter: built.meter,
         };
-        let renewals = renewals::hear(built.renewals, built.admission, cancel);
+        let renewals = renewals::hear(built.renewals, built.admission, cancel.clone());
+        let round_trips = round_trip::answer(built.round_trips, cancel);
         let arrivals = Arrivals {
             frames: arriving,
             tunnels: built.tunnels,
@@ -292,7 +300,7 @@ impl Net {
         };
         let (network, punching) = (built.actor.run(), built.punching);
         Ok((net, arrivals, async move {
-            tokio::join!(network, renewals, punching);
+            tokio::join!(network, renewals, round_trips, punching);
         }))
     }
 
@@ -367,6 +375,23 @@ impl Net {
         let peer = peer_of(node).ok_or(AdmissionError::NotAMember)?;
         let stream = self.streams.open(peer, renewals::RENEW).await?;
         self.admission.renew(peer, stream).await
+    }
+
+    /// What this node has found out about the network; none where it is stopping.
+    pub async fn facts(&self) -> Option<Facts> {
+        let (tell, told) = oneshot::channel();
+        self.send(Command::Tell(tell)).await;
+        told.await.ok()
+    }
+
+    /// A round trip to a connected member, on the way that the next stream takes.
+    ///
+    /// # Errors
+    /// It is not connected, is of a version that does not answer, was asked too often, or the connection broke. The caller
+    /// bounds the wait, and may drop it at any time.
+    pub async fn round_trip(&self, node: &NodeId) -> io::Result<Duration> {
+        let peer = peer_of(node).ok_or(io::ErrorKind::NotConnected)?;
+        round_trip::ask(&self.streams, peer).await
     }
 
     /// Sends a record to all members, as far as gossip reaches now.

@@ -11,6 +11,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use libp2p::{Multiaddr, PeerId, core::transport::ListenerId};
 
+use super::facts;
+
 /// Reservations at once.
 const WANTED: usize = 2;
 
@@ -36,6 +38,8 @@ struct Relay {
     state: State,
     /// In a row.
     failures: u32,
+    /// Why the last one failed.
+    fault: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,9 +80,10 @@ impl Reservations {
     }
 
     /// It could not even be asked.
-    pub(super) fn failed(&mut self, now: Duration, relay: PeerId) {
+    pub(super) fn failed(&mut self, now: Duration, relay: PeerId, why: String) {
         if let Some(relay) = self.relays.get_mut(&relay) {
             relay.fail(now);
+            relay.fault = Some(why);
         }
     }
 
@@ -89,13 +94,15 @@ impl Reservations {
         {
             relay.state = State::Held(listener);
             relay.failures = 0;
+            relay.fault = None;
         }
     }
 
     /// A listener ended. Whether it was one of a reservation's.
-    pub(super) fn ended(&mut self, now: Duration, ended: ListenerId) -> bool {
+    pub(super) fn ended(&mut self, now: Duration, ended: ListenerId, why: Option<String>) -> bool {
         let Some(relay) = self.relays.values_mut().find(|relay| relay.listener() == Some(ended)) else { return false };
         relay.fail(now);
+        relay.fault = why;
         true
     }
 
@@ -103,6 +110,24 @@ impl Reservations {
     #[cfg(test)]
     fn held(&self) -> impl Iterator<Item = &PeerId> {
         self.relays.iter().filter(|(_, relay)| matches!(relay.state, State::Held(_))).map(|(peer, _)| peer)
+    }
+
+    /// What is known of each relay.
+    pub(super) fn facts(&self) -> Vec<facts::Relay> {
+        let of = |(peer, relay): (&PeerId, &Relay)| facts::Relay {
+            peer: peer.to_string(),
+            address: relay.address.to_string(),
+            is_named: relay.is_named,
+            reservation: match relay.state {
+                State::Free { .. } => "free",
+                State::Asked { .. } => "asked",
+                State::Held(_) => "held",
+            }
+            .to_owned(),
+            failures: relay.failures,
+            fault: relay.fault.clone(),
+        };
+        self.relays.iter().map(of).collect()
     }
 
     /// Whom to ask now, and where. Say [`Self::asked`] or [`Self::failed`].
@@ -122,7 +147,7 @@ impl Reservations {
 
 impl Relay {
     fn new(address: Multiaddr, is_named: bool) -> Self {
-        Self { address, is_named, state: State::Free { at: Duration::ZERO }, failures: 0 }
+        Self { address, is_named, state: State::Free { at: Duration::ZERO }, failures: 0, fault: None }
     }
 
     fn listener(&self) -> Option<ListenerId> {
@@ -187,8 +212,11 @@ mod tests {
         ask(&mut reservations, S);
         let listeners = relays.map(|relay| reservations.relays[&relay].listener());
         reservations.granted(relays[0]);
-        assert!(reservations.ended(2 * S, listeners[0].unwrap()));
-        assert!(!reservations.ended(2 * S, ListenerId::next()));
+        assert!(reservations.ended(2 * S, listeners[0].unwrap(), Some("it is full".into())));
+        assert!(!reservations.ended(2 * S, ListenerId::next(), None));
+        let told = reservations.facts();
+        let told = told.iter().find(|told| told.peer == relays[0].to_string()).unwrap();
+        assert_eq!((&*told.reservation, told.failures, told.fault.as_deref()), ("free", 1, Some("it is full")));
         assert_eq!(ask(&mut reservations, 2 * S), [relays[2]]);
         assert_eq!(
             ask(&mut reservations, 11 * S),
@@ -207,7 +235,7 @@ mod tests {
         let mut tries = 0;
         for second in 0..600 {
             while reservations.next(second * S).is_some() {
-                reservations.failed(second * S, relay);
+                reservations.failed(second * S, relay, "no way".into());
                 tries += 1;
             }
         }

@@ -26,7 +26,7 @@ use super::{
     behaviour::Behaviour,
     connections::Connections,
     dialback::{self, Dialback},
-    listen, node_of,
+    facts, listen, node_of,
     observed::Observed,
     peer_of,
     punch::{self, Puncher},
@@ -52,6 +52,7 @@ pub(super) struct Ways {
     dialback: Dialback,
     /// Dials that were agreed on, until it is known what came of them, and to whom.
     punching: HashMap<ConnectionId, PeerId>,
+    punches: facts::Punches,
     is_reachable: bool,
 }
 
@@ -86,6 +87,7 @@ impl Ways {
             reach: watch::Sender::default(),
             dialback,
             punching: HashMap::new(),
+            punches: facts::Punches::default(),
             is_reachable: false,
         };
         (ways, async {
@@ -148,12 +150,20 @@ impl Ways {
 
     /// A connection is there. Whether it was agreed on: over QUIC the one that listens gets it as one that came in.
     pub(super) fn opened(&mut self, id: ConnectionId, peer: PeerId, came_in: bool) -> bool {
-        self.punching.remove(&id).is_some() || came_in && self.punching.values().any(|dialled| *dialled == peer)
+        let is_punched =
+            self.punching.remove(&id).is_some() || came_in && self.punching.values().any(|dialled| *dialled == peer);
+        self.punches.opened += u64::from(is_punched);
+        is_punched
     }
 
     /// A dial led nowhere.
-    pub(super) fn failed(&mut self, id: ConnectionId) -> bool {
-        self.punching.remove(&id).is_some()
+    pub(super) fn failed(&mut self, id: ConnectionId, why: &str) -> bool {
+        let was_agreed = self.punching.remove(&id).is_some();
+        if was_agreed {
+            self.punches.failed += 1;
+            self.punches.fault = Some(why.to_owned());
+        }
+        was_agreed
     }
 
     /// Connections came or went.
@@ -175,8 +185,13 @@ impl Ways {
         }
     }
 
-    pub(super) fn listener_closed(&mut self, now: Duration, listener: ListenerId) -> bool {
-        self.reservations.ended(now, listener)
+    pub(super) fn listener_closed(&mut self, now: Duration, listener: ListenerId, why: Option<String>) -> bool {
+        self.reservations.ended(now, listener, why)
+    }
+
+    /// The relays that are known, and what came of dials from both ends.
+    pub(super) fn facts(&self) -> (Vec<facts::Relay>, facts::Punches) {
+        (self.reservations.facts(), self.punches.clone())
     }
 
     /// The next thing to be done for members.
@@ -250,6 +265,7 @@ impl Ways {
         match swarm.dial(options) {
             Ok(()) => {
                 self.punching.insert(id, dial.peer);
+                self.punches.dialled += 1;
             }
             Err(error) => tracing::debug!(peer = %dial.peer, %error, "not dialled"),
         }
@@ -263,6 +279,7 @@ impl Ways {
     /// Does what is due now.
     pub(super) fn act(&mut self, now: Duration, swarm: &mut Swarm<Behaviour>) {
         for ask in self.upgrades.due(now) {
+            self.punches.asked += 1;
             self.puncher.ask(ask);
         }
         while let Some((relay, address)) = self.reservations.next(now) {
@@ -271,7 +288,7 @@ impl Ways {
                 Ok(listener) => self.reservations.asked(now, relay, listener),
                 Err(error) => {
                     tracing::debug!(%address, %error, "relay not asked");
-                    self.reservations.failed(now, relay);
+                    self.reservations.failed(now, relay, error.to_string());
                 }
             }
         }

@@ -67,6 +67,11 @@ impl Running {
         self.front.service()
     }
 
+    /// Clients that it takes at once.
+    pub(super) fn max_connections(&self) -> usize {
+        self.front.config().max_connections
+    }
+
     pub(super) fn local_addr(&self) -> SocketAddr {
         self.front.address()
     }

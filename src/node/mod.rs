@@ -8,6 +8,7 @@
 //! **Invariant.** Every task is in one set. If one ends before it was told to, the node has failed ([`Node::failed`]): a
 //! half-dead node is worse than a dead one.
 
+mod checkup;
 mod company;
 mod error;
 mod explain;
@@ -15,6 +16,7 @@ mod front;
 mod guest;
 mod membership;
 mod path;
+mod ping;
 mod report;
 mod speaker;
 
@@ -111,6 +113,8 @@ struct Shared {
     network: String,
     network_id: NetworkId,
     issuer: Option<IssuerKey>,
+    /// As it was when the node started, or was moved to before.
+    token: Arc<Token>,
     net: Net,
     gossip: Gossip,
     worker: Worker,
@@ -220,6 +224,7 @@ impl Node {
             network: token.short_id(),
             network_id: token.network_id(),
             issuer: token.issuer(),
+            token,
             net,
             gossip,
             worker,

@@ -8,7 +8,7 @@ use std::{
 
 use futures::future::BoxFuture;
 
-use super::{Shared, explain::explain, front::Running};
+use super::{Shared, checkup::checkup, explain::explain, front::Running, ping::ping};
 use crate::{
     api::{self, Source},
     balance::EndpointStatus,
@@ -79,6 +79,14 @@ impl Source for Shared {
         explain(&self.fronts, wanted)
     }
 
+    fn checkup(&self) -> BoxFuture<'_, api::Checkup> {
+        Box::pin(checkup(self))
+    }
+
+    fn ping(&self, asked: api::Ping) -> BoxFuture<'_, Result<api::Round, api::Unpinged>> {
+        Box::pin(ping(self, asked))
+    }
+
     fn issued(&self) -> api::Issued {
         let view = self.gossip.views().borrow().clone();
         let member = |(node, entry): (&NodeId, &Entry)| api::Member {
@@ -137,7 +145,7 @@ fn barred(shared: &Shared, view: &View) -> Vec<api::Barred> {
     barred.chain(refused.banned.iter().map(|node| describe(node, "banned", None))).collect()
 }
 
-fn name_of(node: &NodeId, view: &View) -> Option<String> {
+pub(super) fn name_of(node: &NodeId, view: &View) -> Option<String> {
     view.nodes.get(node).map(|entry| entry.record.statement.name.clone())
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::host::{Host, Said};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 16] = [
     "token",
     "ban",
     "expose",
@@ -17,6 +17,8 @@ const COMMANDS: [&str; 14] = [
     "services",
     "ledger",
     "explain",
+    "ping",
+    "doctor",
     "demo",
     "completions",
     "man",

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod asking;
+mod doctor;
 mod help;
 mod host;
 mod issuing;
 mod lifetime;
+mod pinging;
 mod refusals;
 mod secrets;
 mod token;

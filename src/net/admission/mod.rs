@@ -121,6 +121,11 @@ pub enum Error {
     Io(#[from] io::Error),
 }
 
+/// The step of admission failed. Transports wrap an error so that only what it was caused by can be told by its type.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct NotAdmitted(#[source] Error);
+
 /// Admits connections, and remembers whom. Clones share.
 #[derive(Clone, Debug)]
 pub(super) struct Admission {
@@ -226,6 +231,14 @@ impl Admission {
     /// The step in the transport's upgrade: passes the connection on, or an error in its place.
     pub(super) async fn upgrade(
         self,
+        output: (PeerId, StreamMuxerBox),
+        point: ConnectedPoint,
+    ) -> Result<(PeerId, StreamMuxerBox), NotAdmitted> {
+        self.admit(output, point).await.map_err(NotAdmitted)
+    }
+
+    async fn admit(
+        self,
         (peer, muxer): (PeerId, StreamMuxerBox),
         point: ConnectedPoint,
     ) -> Result<(PeerId, StreamMuxerBox), Error> {
@@ -288,7 +301,7 @@ impl Inner {
                     return Poll::Ready(result);
                 }
                 match drive(&mut muxer, cx, |_, _| Poll::Pending::<Result<(), io::Error>>) {
-                    Poll::Ready(Err(error)) => Poll::Ready(Err(error.into())),
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(hung_up(error))),
                     _ => Poll::Pending,
                 }
             })
@@ -355,11 +368,11 @@ fn not_spoken(error: NegotiationError) -> Error {
     }
 }
 
-/// A peer of another network ends the stream or the connection when our proof does not fit.
+/// A peer of another network ends the stream or the connection when our proof does not fit. Muxers say so in many ways.
 fn hung_up(error: io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => Error::HungUp,
-        _ => Error::Io(error),
+        io::ErrorKind::TimedOut | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Error::Io(error),
+        _ => Error::HungUp,
     }
 }
 

@@ -25,6 +25,7 @@ use super::{
     schedule::{Input, Output, Schedule},
     socket::{Family, Link},
 };
+use crate::net::facts;
 
 /// How often the interfaces are read anew. A node started with its machine is there before the network is, and people wait
 /// for it; the reading is one question to the kernel.
@@ -34,6 +35,7 @@ const REREAD: Duration = Duration::from_secs(2);
 struct Station {
     link: Link,
     schedule: Schedule,
+    told: facts::Link,
 }
 
 /// What was thrown away, and how often.
@@ -58,6 +60,9 @@ pub(super) struct Actor {
     stations: Vec<Station>,
     /// Links that could not be opened at the last reading: a warning once, not every half minute.
     failing: BTreeSet<(u32, Family)>,
+    faults: Vec<facts::Link>,
+    /// What came of each link; a reading old at most, but for answers.
+    told: watch::Sender<Vec<facts::Link>>,
     /// The station that is asked first for the next packet, so that a busy link can't starve the others.
     turn: usize,
     heard: Heard,
@@ -76,6 +81,7 @@ impl Actor {
         peer: PeerId,
         own: Vec<Multiaddr>,
         found: mpsc::Sender<Discovered>,
+        told: watch::Sender<Vec<facts::Link>>,
     ) -> Result<Self, Error> {
         let mut actor = Self {
             config,
@@ -85,6 +91,8 @@ impl Actor {
             host: Vec::new(),
             stations: Vec::new(),
             failing: BTreeSet::new(),
+            faults: Vec::new(),
+            told,
             turn: 0,
             heard: Heard::default(),
             found,
@@ -92,7 +100,10 @@ impl Actor {
         };
         let host = interface::read().map_err(Error::List)?;
         match actor.reconcile(host) {
-            _ if !actor.stations.is_empty() => Ok(actor),
+            _ if !actor.stations.is_empty() => {
+                actor.report();
+                Ok(actor)
+            }
             Some(error) => Err(Error::Bind(error)),
             None => Err(Error::NoInterface),
         }
@@ -147,6 +158,7 @@ impl Actor {
         let ip = from.ip();
         if from.port() != self.config.port || !station.link.interface.is_on_link(ip) {
             self.counts.foreign += 1;
+            station.told.foreign += 1;
             tracing::trace!(%from, interface = %station.link.interface.name, "foreign mdns packet");
             return;
         }
@@ -161,7 +173,13 @@ impl Actor {
                 let input = Input::Question { from, wants_unicast, is_round, knows_us };
                 station.schedule.handle(now(), input, &mut rand::rng());
             }
-            Ok(Packet::Answer(peers)) => self.tell(peers),
+            Ok(Packet::Answer(peers)) => {
+                let is_own = peers.iter().any(|found| found.peer == self.peer);
+                station.told.own += u64::from(is_own);
+                station.told.answers += u64::from(!is_own);
+                self.report();
+                self.tell(peers);
+            }
             Ok(Packet::Other) => {}
             Err(error) => {
                 self.counts.malformed += 1;
@@ -206,6 +224,9 @@ impl Actor {
         if let Err(error) = sent {
             tracing::debug!(interface = %link.interface.name, family = ?link.family, %error, "mdns packet not sent");
             self.counts.unsent += 1;
+            self.stations.get_mut(index).into_iter().for_each(|station| station.told.unsent += 1);
+        } else {
+            self.stations.get_mut(index).into_iter().for_each(|station| station.told.sent += 1);
         }
     }
 
@@ -246,6 +267,7 @@ impl Actor {
             Ok(host) => drop(self.reconcile(host)),
             Err(error) => tracing::warn!(%error, "interfaces could not be listed, keeping those known"),
         }
+        self.report();
     }
 
     /// Closes the links of interfaces that are gone or changed and opens those that are new. Returns the last failure.
@@ -254,6 +276,7 @@ impl Actor {
             host.iter().filter(|interface| self.config.interfaces.chooses(interface)).take(MAX_INTERFACES).collect();
         self.stations.retain(|Station { link, .. }| chosen.contains(&&link.interface));
         let (mut failing, mut failure) = (BTreeSet::new(), None);
+        self.faults.clear();
         for interface in chosen {
             for family in Family::of(interface) {
                 let is_this = |Station { link, .. }: &Station| link.interface == *interface && link.family == family;
@@ -263,13 +286,16 @@ impl Actor {
                 match Link::bind(interface, family, self.config.port) {
                     Ok(link) => {
                         tracing::debug!(interface = %interface.name, ?family, "mdns link opened");
-                        self.stations.push(Station { link, schedule: Schedule::new(now()) });
+                        let told = told_of(interface, family);
+                        self.stations.push(Station { link, schedule: Schedule::new(now()), told });
                     }
                     Err(error) => {
                         if !self.failing.contains(&(interface.index, family)) {
                             tracing::warn!(interface = %interface.name, ?family, %error, "mdns link not opened");
                         }
                         failing.insert((interface.index, family));
+                        let fault = Some(error.to_string());
+                        self.faults.push(facts::Link { fault, ..told_of(interface, family) });
                         failure = Some(error);
                     }
                 }
@@ -280,6 +306,11 @@ impl Actor {
         failure
     }
 
+    fn report(&self) {
+        let stations = self.stations.iter().map(|station| &station.told);
+        self.told.send_replace(stations.chain(&self.faults).cloned().collect());
+    }
+
     /// Gives up a socket that fails; the next reading opens a new one if its interface is still there.
     fn close(&mut self, index: usize, error: &io::Error) {
         if index < self.stations.len() {
@@ -287,6 +318,14 @@ impl Actor {
             tracing::warn!(interface = %link.interface.name, family = ?link.family, %error, "mdns link failed, reopening");
         }
     }
+}
+
+fn told_of(interface: &Interface, family: Family) -> facts::Link {
+    let family = match family {
+        Family::V4 => "ipv4",
+        Family::V6 => "ipv6",
+    };
+    facts::Link { interface: interface.name.clone(), family: family.to_owned(), ..facts::Link::default() }
 }
 
 fn now() -> std::time::Instant {

@@ -31,6 +31,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use self::{actor::Actor, interface::Interface, message::Names};
+use super::facts;
 
 /// The port of multicast DNS (RFC 6762 §3).
 pub const PORT: u16 = 5353;
@@ -108,8 +109,8 @@ pub enum Error {
 /// Starts to look for peers and to be found, until `cancel`; then takes its announcements back and ends.
 ///
 /// `addresses` are where this node listens now, each a concrete IP address; others are not said. The receiver holds 64 and
-/// drops the newest when full, since each peer is told again. The handle ends only after `cancel`, and is to be joined.
-/// Must be called within a Tokio runtime.
+/// drops the newest when full, since each peer is told again. The watch says what came of each interface. The handle ends only
+/// after `cancel`, and is to be joined. Must be called within a Tokio runtime.
 ///
 /// # Errors
 /// See [`Error`]. A link that fails while others work is a warning, and is tried again with the next reading.
@@ -118,13 +119,14 @@ pub fn spawn(
     peer: PeerId,
     mut addresses: watch::Receiver<Vec<Multiaddr>>,
     cancel: CancellationToken,
-) -> Result<(mpsc::Receiver<Discovered>, JoinHandle<()>), Error> {
+) -> Result<(mpsc::Receiver<Discovered>, watch::Receiver<Vec<facts::Link>>, JoinHandle<()>), Error> {
     let label = message::random_label(&mut rand::rng());
     let names = Names::new(config.service.trim_matches('.'), &label).map_err(|_| Error::Service)?;
     let (sender, receiver) = mpsc::channel(FOUND_QUEUE);
     let own = addresses.borrow_and_update().clone();
-    let actor = Actor::bind(config, names, peer, own, sender)?;
-    Ok((receiver, tokio::spawn(actor.run(addresses, cancel))))
+    let (told, links) = watch::channel(Vec::new());
+    let actor = Actor::bind(config, names, peer, own, sender, told)?;
+    Ok((receiver, links, tokio::spawn(actor.run(addresses, cancel))))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
 use super::{
-    Inbound, Open, SYNC, Stream, Streams, Wanted,
+    Inbound, Open, Stream, Streams, Wanted, is_use,
     room::{PLACES, Place},
 };
 
@@ -68,7 +68,7 @@ impl Handler {
         };
         // The swarm polls the handler right after, which moves the stream on.
         waiting.push_back(Stream::new(bytes, Place::take(&self.inbound, None)));
-        if !self.was_used && self.offered.0.get(index) != Some(&SYNC) {
+        if !self.was_used && self.offered.0.get(index).is_some_and(is_use) {
             self.was_used = true;
             self.streams.is_used_by(&self.peer);
         }

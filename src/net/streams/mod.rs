@@ -32,7 +32,7 @@ pub use stream::Stream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::PollSender;
 
-use super::{SYNC, admission::Admission};
+use super::{SYNC, admission::Admission, round_trip::ROUND_TRIP};
 
 /// Accepted streams that wait for their acceptor, per protocol, over all connections.
 const ACCEPT_QUEUE: usize = 1024;
@@ -128,7 +128,7 @@ impl Streams {
         loop {
             let taken = {
                 let (mut room, now) = (self.rooms.get_mut(&peer).ok_or_else(not_connected)?, Instant::now());
-                if *protocol != SYNC {
+                if is_use(protocol) {
                     room.use_it();
                 }
                 let taken = room.take(now);
@@ -159,7 +159,7 @@ impl Streams {
         self.rooms.get(peer).is_none_or(|room| room.is_idle(id))
     }
 
-    /// The peer opened a stream other than for a sync.
+    /// The peer opened a stream that is a use.
     fn is_used_by(&self, peer: &PeerId) {
         if let Some(mut room) = self.rooms.get_mut(peer) {
             room.use_it();
@@ -172,6 +172,12 @@ impl Streams {
             self.short.raise();
         }
     }
+}
+
+/// Streams of `protocol` show that one end has a use for the other. All members sync, and whoever measures a way is not to change
+/// it.
+fn is_use(protocol: &StreamProtocol) -> bool {
+    *protocol != SYNC && *protocol != ROUND_TRIP
 }
 
 impl Short {

@@ -46,7 +46,7 @@ pub(super) struct Room {
     /// In the order they were made.
     connections: Vec<Connection>,
     growth: Growth,
-    /// A stream other than for a sync was opened, by either end.
+    /// A stream that is a use was opened, by either end.
     was_used: bool,
     /// Told once for each place given back, and all who wait when a connection came or went.
     changed: Arc<Notify>,
@@ -124,7 +124,7 @@ impl Room {
         self.connections.is_empty()
     }
 
-    /// A stream other than for a sync is opened: one end has use for the other.
+    /// A stream that is a use is opened: one end has use for the other.
     pub(super) fn use_it(&mut self) {
         self.was_used = true;
     }
