@@ -47,7 +47,7 @@ use super::{
     neighbours::PICKED,
     node_of, peer_of, ping,
     punch::PUNCH,
-    reachability::{Reach, Tried},
+    reachability::Tried,
     rendezvous::{Rendezvous, Step},
     renewals::RENEW,
     round_trip::ROUND_TRIP,
@@ -100,7 +100,6 @@ pub(super) struct Bound {
     pub(super) peers: watch::Receiver<Arc<Peers>>,
     pub(super) addresses: watch::Receiver<Vec<Multiaddr>>,
     pub(super) refused: watch::Receiver<Arc<Refused>>,
-    pub(super) reach: watch::Receiver<Arc<Vec<(Multiaddr, Reach)>>>,
     pub(super) meter: Meter,
 }
 
@@ -209,7 +208,6 @@ impl Actor {
             cancel,
             config,
         };
-        let reach = actor.ways.reach();
         actor.enter();
         actor.addresses_changed();
         let (addresses, refused) = (addresses_seen, bars.watch());
@@ -228,7 +226,6 @@ impl Actor {
             peers,
             addresses,
             refused,
-            reach,
             meter,
         })
     }
@@ -351,7 +348,7 @@ impl Actor {
 
     /// What is known of the network, to be judged by others.
     fn facts(&mut self) -> Facts {
-        let (relays, punches) = self.ways.facts();
+        let (relays, punches, probed) = self.ways.facts();
         let facts = self.evidence.facts(self.now(), &self.config.peers);
         let kademlia = self.swarm.behaviour_mut().kademlia.as_mut();
         let servers = kademlia.map(|kademlia| kademlia.kbuckets().map(|bucket| bucket.num_entries() as u64).sum());
@@ -366,6 +363,7 @@ impl Actor {
             dht: servers.and_then(|servers| Some(facts::Meeting { is_public, servers, ..facts.dht? })),
             relays,
             punches,
+            probed,
             ..facts
         }
     }

@@ -70,7 +70,6 @@ pub use mtu::path_mtu;
 pub use open_relay::OpenRelay;
 pub use path::Path;
 pub use peers::{Peer, Peers, node_of, peer_of};
-pub use reachability::Reach;
 pub use relay::{Limits as RelayLimits, Relaying};
 pub use streams::{Inbound, Stream, Streams};
 use tokio::{
@@ -226,7 +225,6 @@ pub struct Net {
     admission: Admission,
     keyring: Keyring,
     refused: watch::Receiver<Arc<Refused>>,
-    reach: watch::Receiver<Arc<Vec<(Multiaddr, Reach)>>>,
     transports: Transports,
     meter: Meter,
 }
@@ -285,7 +283,6 @@ impl Net {
             admission: built.admission.clone(),
             keyring: built.keyring,
             refused: built.refused,
-            reach: built.reach,
             transports,
             meter: built.meter,
         };
@@ -307,11 +304,6 @@ impl Net {
     /// This node.
     pub fn node(&self) -> NodeId {
         self.node
-    }
-
-    /// At which addresses of the internet this node might be dialled, and whether members got through to them.
-    pub fn reach(&self) -> watch::Receiver<Arc<Vec<(Multiaddr, Reach)>>> {
-        self.reach.clone()
     }
 
     /// Whether this node uses `transport`.

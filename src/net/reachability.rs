@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_secs(15);
 
 /// Whether an address is known to be dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub(super) enum Reach {
     /// Nobody has tried it yet.
     Unknown,
     /// A member got through to it.
@@ -39,7 +39,7 @@ pub enum Reach {
 
 impl Reach {
     /// `unknown`, `reachable` or `unreachable`.
-    pub fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
             Self::Proved => "reachable",

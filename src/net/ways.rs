@@ -48,7 +48,6 @@ pub(super) struct Ways {
     puncher: Puncher,
     agreed: mpsc::Receiver<punch::Dial>,
     reachability: Reachability,
-    reach: watch::Sender<Arc<Vec<(Multiaddr, Reach)>>>,
     dialback: Dialback,
     /// Dials that were agreed on, until it is known what came of them, and to whom.
     punching: HashMap<ConnectionId, PeerId>,
@@ -84,7 +83,6 @@ impl Ways {
             puncher,
             agreed,
             reachability: Reachability::default(),
-            reach: watch::Sender::default(),
             dialback,
             punching: HashMap::new(),
             punches: facts::Punches::default(),
@@ -190,8 +188,16 @@ impl Ways {
     }
 
     /// The relays that are known, and what came of dials from both ends.
-    pub(super) fn facts(&self) -> (Vec<facts::Relay>, facts::Punches) {
-        (self.reservations.facts(), self.punches.clone())
+    pub(super) fn facts(&self) -> (Vec<facts::Relay>, facts::Punches, Vec<facts::Probed>) {
+        let probed = self.reachability.known().filter_map(|(address, reach)| {
+            let is_reachable = match reach {
+                Reach::Unknown => return None,
+                Reach::Proved => true,
+                Reach::Refuted => false,
+            };
+            Some(facts::Probed { address: address.to_string(), is_reachable })
+        });
+        (self.reservations.facts(), self.punches.clone(), probed.collect())
     }
 
     /// The next thing to be done for members.
@@ -237,7 +243,6 @@ impl Ways {
             for (address, reach) in self.reachability.known() {
                 tracing::debug!(%address, reach = reach.as_str(), "dialled by a member");
             }
-            self.show();
         }
         is_news
     }
@@ -245,11 +250,6 @@ impl Ways {
     /// Where members got through.
     pub(super) fn proved(&self) -> impl Iterator<Item = &Multiaddr> {
         self.reachability.known().filter(|(_, reach)| *reach == Reach::Proved).map(|(address, _)| address)
-    }
-
-    /// What is known of this node's addresses.
-    pub(super) fn reach(&self) -> watch::Receiver<Arc<Vec<(Multiaddr, Reach)>>> {
-        self.reach.subscribe()
     }
 
     /// The network is another one.
@@ -314,18 +314,6 @@ impl Ways {
         let candidates = self.observed.candidates(&self.announced);
         self.reachability.candidates(now, candidates.iter().cloned());
         self.own.send_replace(Arc::new(candidates));
-        self.show();
-    }
-
-    fn show(&self) {
-        let known = self.reachability.known().map(|(address, reach)| (address.clone(), reach)).collect();
-        self.reach.send_if_modified(|shown| {
-            let changed = **shown != known;
-            if changed {
-                *shown = Arc::new(known);
-            }
-            changed
-        });
     }
 }
 

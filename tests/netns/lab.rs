@@ -181,6 +181,11 @@ impl Lab {
         self.between(one, other, Quality::default());
     }
 
+    /// A firewall on a public host: it lets in answers alone.
+    pub fn shut(&self, host: &Host) {
+        self.rules(&host.space, &firewall());
+    }
+
     /// Nothing of this protocol, `udp` or `tcp`, passes into the host's network and out of it.
     pub fn without(&self, protocol: &str, host: &Host) {
         self.rules(self.border(host), &blocked(protocol));

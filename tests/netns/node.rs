@@ -26,6 +26,8 @@ pub struct Node {
     pub host: Host,
     process: Child,
     folder: PathBuf,
+    /// Of one that is a member of nothing: its folder goes with it.
+    own: Option<TempDir>,
     addresses: Vec<String>,
 }
 
@@ -46,12 +48,26 @@ impl Network {
     /// Starts a node and waits until it is ready.
     pub async fn start(&self, host: &Host, name: &str, args: &[&str]) -> Node {
         let folder = self.folder.path().join(name);
+        let token = self.folder.path().join("token");
+        Node::start(host, name, folder, &[args, &["--token-file", token.to_str().unwrap()]].concat()).await
+    }
+}
+
+impl Node {
+    /// One that is a member of nothing.
+    pub async fn without_token(host: &Host, args: &[&str]) -> Self {
+        let own = tempfile::tempdir().unwrap();
+        let mut node = Self::start(host, "open", own.path().to_owned(), args).await;
+        node.own = Some(own);
+        node
+    }
+
+    async fn start(host: &Host, name: &str, folder: PathBuf, args: &[&str]) -> Self {
         std::fs::create_dir_all(folder.join("run")).unwrap();
         std::fs::set_permissions(folder.join("run"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         let log = std::fs::File::create(folder.join("log")).unwrap();
         let mut command = on(host, binary());
-        command.args(args).arg("--token-file").arg(self.folder.path().join("token"));
-        command.arg("--state-dir").arg(folder.join("state")).args(["--name", name]);
+        command.args(args).arg("--state-dir").arg(folder.join("state")).args(["--name", name]);
         command.env("XDG_RUNTIME_DIR", folder.join("run")).env("P2P_FED_LOG", "info,p2p_fed::net=debug");
         let mut process = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
@@ -61,11 +77,9 @@ impl Network {
             panic!("{name}: {}", std::fs::read_to_string(folder.join("log")).unwrap_or_default());
         };
         let addresses = addresses.split(',').map(str::to_owned).collect();
-        Node { name: name.to_owned(), host: host.clone(), process, folder, addresses }
+        Self { name: name.to_owned(), host: host.clone(), process, folder, own: None, addresses }
     }
-}
 
-impl Node {
     /// Its address over this transport, `tcp` or `udp`.
     pub fn address(&self, transport: &str) -> &str {
         self.addresses.iter().find(|address| address.contains(transport)).unwrap()
@@ -78,8 +92,16 @@ impl Node {
     }
 
     pub async fn status(&self) -> Option<p2p_fed::api::Status> {
-        let socket = self.folder.join("run").join("p2p-fed").join(format!("{}.sock", self.name));
-        Client::at(socket).status().await.ok()
+        self.client().status().await.ok()
+    }
+
+    /// What it has found out about the network.
+    pub async fn checkup(&self) -> Option<p2p_fed::api::Checkup> {
+        self.client().checkup().await.ok()
+    }
+
+    fn client(&self) -> Client {
+        Client::at(self.folder.join("run").join("p2p-fed").join(format!("{}.sock", self.name)))
     }
 
     /// Where others reach it by a relay.
