@@ -149,11 +149,7 @@ async fn run(topology: &Topology) -> (Duration, String) {
         client
     );
     let came = came.unwrap().expect("an answer");
-    let way = front.peer("worker").await.map(|peer| match peer.path.as_str() {
-        // Its transport is that of the address by which the relay was named, which says nothing.
-        "relayed" => peer.path,
-        path => format!("{path}, {}", peer.transport),
-    });
+    let way = front.peer("worker").await.map(|peer| format!("{}, {}", peer.path, peer.transport));
     (came, way.unwrap_or_default())
 }
 
