@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use libp2p::{Multiaddr, core::ConnectedPoint, swarm::ConnectionId};
+use libp2p::{Multiaddr, core::ConnectedPoint, multiaddr::Protocol, swarm::ConnectionId};
 use tokio::sync::watch;
 
-use super::{Path, Peer, Peers, Transport, listen, peers::Rtt};
+use super::{Path, Peer, Peers, Transport, listen, node_of, peers::Rtt};
 use crate::ledger::NodeId;
 
 /// How often in a row it is told that there is no answer before a connection is given up. Once makes the peer unresponsive,
@@ -165,6 +165,13 @@ impl Connections {
         silent >= SILENCES
     }
 
+    /// What carries it: if it goes by a relay, what carries the connection to that. Its own address names one of the relay's,
+    /// which need not be the one that was reached.
+    fn transport(&self, connection: &Connection) -> Transport {
+        let leg = relay_of(&connection.address).and_then(|relay| self.by_node.get(&relay)?.last());
+        Transport::of(&leg.unwrap_or(connection).address)
+    }
+
     fn tell(&self) {
         let peer = |connections: &Vec<Connection>| {
             // As where new streams go: by no relay, if there is a way.
@@ -173,7 +180,7 @@ impl Connections {
             let told = connections.iter().find(|connection| connection.beside == newest)?;
             Some(Peer {
                 number: told.number,
-                transport: Transport::of(&told.address),
+                transport: self.transport(told),
                 path: told.path,
                 address: told.address.clone(),
                 dialled: told.dialled,
@@ -187,6 +194,15 @@ impl Connections {
     }
 }
 
+/// The relay that the address goes by.
+fn relay_of(address: &Multiaddr) -> Option<NodeId> {
+    let circuit = address.iter().position(|part| part == Protocol::P2pCircuit)?;
+    match address.iter().nth(circuit.checked_sub(1)?)? {
+        Protocol::P2p(relay) => node_of(&relay),
+        _ => None,
+    }
+}
+
 /// The other end, or the relay before it.
 fn address_of(point: &ConnectedPoint) -> Multiaddr {
     match point {
@@ -197,6 +213,11 @@ fn address_of(point: &ConnectedPoint) -> Multiaddr {
 
 #[cfg(test)]
 mod tests {
+    use libp2p::{
+        PeerId,
+        core::{Endpoint, transport::PortUse},
+    };
+
     use super::*;
 
     const NODE: NodeId = NodeId::from_bytes([7; 32]);
@@ -221,6 +242,24 @@ mod tests {
         assert_eq!(connections.ways(NODE), (Some(Path::Punched), vec![id(1), id(3)]));
         connections.closed(NODE, id(2));
         assert_eq!(path(), Path::Relayed);
+    }
+
+    #[test]
+    fn what_goes_by_a_relay_is_carried_by_what_carries_the_connection_to_it() {
+        let (mut connections, peers) = Connections::new();
+        let relay = libp2p::identity::Keypair::generate_ed25519().public().to_peer_id();
+        let dialled = |address: String| ConnectedPoint::Dialer {
+            address: address.parse().unwrap(),
+            role_override: Endpoint::Dialer,
+            port_use: PortUse::Reuse,
+        };
+        let circuit = format!("/ip4/192.0.2.9/udp/4001/quic-v1/p2p/{relay}/p2p-circuit/p2p/{}", PeerId::random());
+        let transport = || peers.borrow().connected[&NODE].transport;
+        connections.opened(NODE, ConnectionId::new_unchecked(1), &dialled(circuit), Path::Relayed, 0, false);
+        assert_eq!(transport(), Transport::Quic, "all there is to go by");
+        let (node, leg) = (node_of(&relay).unwrap(), dialled("/ip4/192.0.2.9/tcp/4001".to_owned()));
+        connections.opened(node, ConnectionId::new_unchecked(2), &leg, Path::Direct, 0, false);
+        assert_eq!(transport(), Transport::Tcp);
     }
 
     #[test]

@@ -149,8 +149,8 @@ async fn run(topology: &Topology) -> (Duration, String) {
         client
     );
     let came = came.unwrap().expect("an answer");
-    let path = front.peer("worker").await.map(|peer| format!("{}, {}", peer.path, peer.transport));
-    (came, path.unwrap_or_default())
+    let way = front.peer("worker").await.map(|peer| format!("{}, {}", peer.path, peer.transport));
+    (came, way.unwrap_or_default())
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::{
     collections::{BinaryHeap, HashMap, binary_heap::PeekMut},
     io,
     net::{Ipv4Addr, Ipv6Addr},
+    panic,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -162,12 +163,16 @@ impl Internet {
     }
 }
 
+#[allow(clippy::panic, reason = "a test that ran without its internet has shown nothing")]
 impl Drop for Internet {
     fn drop(&mut self) {
         self.ports = None;
-        if let Some(thread) = self.thread.take() {
-            // Its error was that of a device, which attached nothing: the test has failed by now.
-            let _ = thread.join();
+        let Some(ended) = self.thread.take().map(thread::JoinHandle::join) else { return };
+        match ended {
+            _ if thread::panicking() => {}
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => panic!("the internet failed: {error}"),
+            Err(panicked) => panic::resume_unwind(panicked),
         }
     }
 }
@@ -225,10 +230,17 @@ async fn carry(state: Arc<Mutex<State>>, mut attached: mpsc::Receiver<(Port, Syn
     let (devices, earlier) = (Devices::default(), Arc::new(Notify::new()));
     let mut tasks = JoinSet::new();
     tasks.spawn(deliver(state.clone(), devices.clone(), earlier.clone()));
-    while let Some((port, device)) = attached.recv().await {
-        let device = Arc::new(AsyncDevice::new(device)?);
-        at(&devices).insert(port, device.clone());
-        tasks.spawn(read(port, device, state.clone(), devices.clone(), earlier.clone()));
+    loop {
+        tokio::select! {
+            new = attached.recv() => {
+                let Some((port, device)) = new else { break };
+                let device = Arc::new(AsyncDevice::new(device)?);
+                at(&devices).insert(port, device.clone());
+                tasks.spawn(read(port, device, state.clone(), devices.clone(), earlier.clone()));
+            }
+            // One that reads ends with its namespace.
+            Some(ended) = tasks.join_next() => ended.map_err(io::Error::other)?,
+        }
     }
     tasks.shutdown().await;
     Ok(())

@@ -2,8 +2,13 @@
 
 use std::{
     fs,
+    os::unix::process::CommandExt,
     path::Path,
-    sync::atomic::{AtomicU32, Ordering},
+    process::{Child, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use p2p_fed_netns::{Counts, Internet, Port, Quality};
@@ -63,6 +68,7 @@ impl Lab {
     /// The chance of its lines follows from the seed.
     pub fn of(family: Family, seed: u64) -> Self {
         sweep();
+        watch();
         let id = format!("{PREFIX}-{}-{}", std::process::id(), LABS.fetch_add(1, Ordering::Relaxed));
         let internet = Internet::new(seed).expect("a thread");
         Self { id, spaces: Vec::new(), internet, family, hosts: 0 }
@@ -250,7 +256,22 @@ fn remove(space: &str) {
     tried(&format!("ip netns del {space}"));
 }
 
-/// Removes what runs left that were killed.
+/// Removes what this process leaves, as soon as it is gone: what waits for that reads from it until then. Ctrl-C does not reach it.
+fn watch() {
+    static WATCHES: OnceLock<Child> = OnceLock::new();
+    let own = format!("{PREFIX}-{}-", std::process::id());
+    let script = format!(
+        "read -r _; for space in $(ip netns list | grep -o '^{own}[^ ]*'); do \
+         ip netns pids $space | xargs -r kill -9; ip netns del $space; done"
+    );
+    WATCHES.get_or_init(|| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        shell.spawn().expect("a shell")
+    });
+}
+
+/// Removes what runs left that were killed together with what watched them.
 fn sweep() {
     let list = tried("ip netns list");
     for line in String::from_utf8_lossy(&list.stdout).lines() {

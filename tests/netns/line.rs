@@ -29,7 +29,7 @@ pub struct Quality {
     pub doubled: f64,
     /// The share of packets that leave the order.
     pub strays: f64,
-    /// Bytes per second; as many as there are without it.
+    /// Bytes per second, not 0; as many as there are without it.
     pub rate: Option<u64>,
     /// Nothing passes.
     pub cut: bool,

@@ -1,7 +1,7 @@
 //! Nodes on different networks, with the kernel's own NAT between them: `make netns`, as root.
 //!
 //! Each test has a lab of its own: namespaces whose names hold the process's id, so that it can run twice at once, and that
-//! are removed when it ends, or by the next run if it was killed. In the middle is an internet of our own ([`p2p_fed_netns`]), which
+//! are removed when it ends, however that is. In the middle is an internet of our own ([`p2p_fed_netns`]), which
 //! carries everything at once unless a test makes it worse; sites are a router with a NAT and a host behind it.
 //!
 //! `P2P_FED_BIN` names the binary. Nothing is waited for by sleeping alone: every wait is for something that a node says, and

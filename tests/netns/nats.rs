@@ -65,6 +65,16 @@ async fn whom_a_nat_lets_in_from_another_port_is_reached_by_one_that_changes_por
 
 #[tokio::test]
 #[ignore = "needs root: make netns"]
+async fn whom_a_nat_lets_in_from_one_port_alone_is_not_reached_by_one_that_changes_ports() {
+    let sites = Sites::new(Family::V4, [Nat::Cone, Nat::Symmetric], &[], &[]).await;
+    // Nor is it so after the first tries to find a better way.
+    tokio::time::sleep(6 * S).await;
+    assert_eq!(sites.front.peer("worker").await.unwrap().path, "relayed");
+    assert_eq!(get(&sites.other, "/quick", 5 * S).await, Some(body()));
+}
+
+#[tokio::test]
+#[ignore = "needs root: make netns"]
 async fn where_one_site_lets_no_datagrams_pass_tcp_is_punched() {
     let sites = Sites::new(Family::V4, [Nat::Cone, Nat::Cone], &[], &["udp"]).await;
     assert_eq!(sites.without_relay("one site without datagrams").await, "tcp");
