@@ -9,8 +9,13 @@ use super::Dht;
 /// The DHT's protocol: that of the public one, which edgevpn uses as well.
 const KADEMLIA: StreamProtocol = StreamProtocol::new("/ipfs/kad/1.0.0");
 
-/// Providers kept for one rendezvous: the nodes of one network.
+/// Rendezvous kept by a member: the windows of one network, a quarter of an hour of them; and providers of each: its nodes.
+const KEYS_MAX: usize = 64;
 const PROVIDERS_MAX: usize = 256;
+
+/// The same of an open relay, for all the networks that meet there: some tens of MB.
+const OPEN_KEYS_MAX: usize = 1024;
+const OPEN_PROVIDERS_MAX: usize = 64;
 
 /// A lookup in the public DHT that has not ended by then is not going to.
 const LOOKUP_LIMIT: Duration = Duration::from_secs(60);
@@ -32,28 +37,52 @@ pub(super) fn behaviour(local: PeerId, dht: Dht) -> Option<kad::Behaviour<kad::s
         // Members alone ever ask: the transport admits nobody else inbound.
         Dht::Private => kad::Mode::Server,
     };
-    let mut config = kad::Config::new(KADEMLIA);
-    config
-        .set_query_timeout(LOOKUP_LIMIT)
-        // A rendezvous is advertised by hand in each round; the library would republish those of old windows.
-        .set_provider_publication_interval(None)
-        .set_publication_interval(None)
-        .set_replication_interval(None);
-    let store = kad::store::MemoryStoreConfig {
-        // The DHT is a meeting place; values are nobody's business here.
-        max_records: 0,
-        max_value_bytes: 0,
-        max_providers_per_key: PROVIDERS_MAX,
-        max_provided_keys: 16,
-    };
-    let mut kademlia = kad::Behaviour::with_config(local, kad::store::MemoryStore::with_config(local, store), config);
-    kademlia.set_mode(Some(mode));
+    let mut kademlia = kademlia(local, store_for_members(), mode);
     if dht == Dht::Public {
         for (peer, address) in entries() {
             kademlia.add_address(&peer, address);
         }
     }
     Some(kademlia)
+}
+
+/// Kademlia of an open relay.
+pub(super) fn open_behaviour(local: PeerId) -> kad::Behaviour<kad::store::MemoryStore> {
+    kademlia(local, store(OPEN_KEYS_MAX, OPEN_PROVIDERS_MAX), kad::Mode::Server)
+}
+
+/// What others tell is told as an event, and kept by [`super::providers`].
+fn kademlia(
+    local: PeerId,
+    store: kad::store::MemoryStoreConfig,
+    mode: kad::Mode,
+) -> kad::Behaviour<kad::store::MemoryStore> {
+    let mut config = kad::Config::new(KADEMLIA);
+    config
+        .set_query_timeout(LOOKUP_LIMIT)
+        .set_record_filtering(kad::StoreInserts::FilterBoth)
+        // A rendezvous is advertised by hand in each round; the library would republish those of old windows.
+        .set_provider_publication_interval(None)
+        .set_publication_interval(None)
+        .set_replication_interval(None);
+    let mut kademlia = kad::Behaviour::with_config(local, kad::store::MemoryStore::with_config(local, store), config);
+    kademlia.set_mode(Some(mode));
+    kademlia
+}
+
+/// What a member keeps.
+pub(super) fn store_for_members() -> kad::store::MemoryStoreConfig {
+    store(KEYS_MAX, PROVIDERS_MAX)
+}
+
+fn store(max_provided_keys: usize, max_providers_per_key: usize) -> kad::store::MemoryStoreConfig {
+    kad::store::MemoryStoreConfig {
+        // The DHT is a meeting place; values are nobody's business here.
+        max_records: 0,
+        max_value_bytes: 0,
+        max_providers_per_key,
+        max_provided_keys,
+    }
 }
 
 fn entries() -> impl Iterator<Item = (PeerId, Multiaddr)> {

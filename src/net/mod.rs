@@ -38,6 +38,7 @@ mod open_relay;
 mod path;
 mod peers;
 mod ping;
+mod providers;
 mod punch;
 mod reachability;
 mod relay;

@@ -7,7 +7,10 @@
 //! **Invariant.** Whatever strangers do, it holds no more than its limits: connections in all and of one peer, reservations,
 //! circuits, what is kept in the DHT.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt;
 use libp2p::{
@@ -16,7 +19,7 @@ use libp2p::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Config, Dht, Error, Meter, dht, door::Door, listen, relay as relaying, transport};
+use super::{Config, Dht, Error, Meter, dht, door::Door, listen, providers::Providers, relay as relaying, transport};
 use crate::identity::Identity;
 
 /// Connections that have not finished their handshakes.
@@ -36,6 +39,7 @@ pub struct OpenRelay {
     swarm: Swarm<Behaviour>,
     config: Config,
     addresses: Vec<Multiaddr>,
+    providers: Providers,
 }
 
 #[derive(NetworkBehaviour)]
@@ -64,17 +68,17 @@ impl OpenRelay {
             .with_max_established_per_peer(Some(OF_ONE_PEER));
         let identify = identify::Config::new("p2p-fed/1".to_owned(), keypair.public())
             .with_agent_version(concat!("p2p-fed/", env!("CARGO_PKG_VERSION")).to_owned());
-        let meets = if config.dht == Dht::Off { Dht::Off } else { Dht::Private };
         let behaviour = Behaviour {
             limits: connection_limits::Behaviour::new(limits),
             identify: identify::Behaviour::new(identify),
-            kademlia: dht::behaviour(local, meets).into(),
+            kademlia: (config.dht != Dht::Off).then(|| dht::open_behaviour(local)).into(),
             relay: relaying::open_behaviour(local, config.relay_limits),
         };
         let swarm_config = libp2p::swarm::Config::with_tokio_executor().with_idle_connection_timeout(IDLE);
         let mut swarm = Swarm::new(transport, behaviour, local, swarm_config);
         listen::bind(&mut swarm, &config).await?;
-        let mut relay = Self { swarm, config, addresses: Vec::new() };
+        let providers = Providers::new(Instant::now());
+        let mut relay = Self { swarm, config, addresses: Vec::new(), providers };
         relay.addresses_changed();
         if relay.addresses.is_empty() {
             return Err(Error::Setup(io::Error::other("no listener has an address")));
@@ -119,6 +123,13 @@ impl OpenRelay {
                     for address in info.listen_addrs {
                         kademlia.add_address(&peer_id, address);
                     }
+                }
+            }
+            SwarmEvent::Behaviour(BehaviourEvent::Kademlia(kad::Event::InboundRequest {
+                request: kad::InboundRequest::AddProvider { record: Some(record) },
+            })) => {
+                if let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut() {
+                    self.providers.tell(Instant::now(), kademlia.store_mut(), record);
                 }
             }
             SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => match event {

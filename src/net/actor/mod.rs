@@ -2,6 +2,8 @@
 //!
 //! It waits for one of: stop, a command, an event of the swarm, a discovery, the clock. It never waits for a peer.
 
+mod discovery;
+
 use std::{
     collections::{BTreeMap, HashMap},
     num::NonZeroU8,
@@ -13,7 +15,7 @@ use futures::{FutureExt, StreamExt, future::BoxFuture};
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::ConnectedPoint,
-    gossipsub, identify, kad,
+    gossipsub, identify,
     multiaddr::Protocol,
     relay,
     swarm::{
@@ -24,10 +26,11 @@ use libp2p::{
 use tokio::{
     net::TcpStream,
     sync::{mpsc, watch},
-    task::JoinHandle,
     time::Instant as TokioInstant,
 };
 use tokio_util::sync::CancellationToken;
+
+use discovery::{Mdns, next_found, spawn_mdns};
 
 use super::{
     Acceptance, Command, Config, DIRECT, Dht, Error, Frame, Guests, Meter, Path, Peers, Receipt, Refused, Relaying,
@@ -42,13 +45,14 @@ use super::{
     door::{self, Door},
     evidence::Evidence,
     facts::{self, Facts},
-    listen, mdns,
+    listen,
     mesh::{self, Scores},
     neighbours::PICKED,
     node_of, peer_of, ping,
+    providers::Providers,
     punch::PUNCH,
     reachability::Tried,
-    rendezvous::{Rendezvous, Step},
+    rendezvous::Rendezvous,
     renewals::RENEW,
     round_trip::ROUND_TRIP,
     streams::{self, Inbound},
@@ -66,12 +70,6 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A difference of clocks worth telling: beyond what NTP leaves, and long before windows of minutes stop to overlap.
 const CLOCK_TOLERANCE_MS: i64 = 10_000;
-
-/// A bootstrap peer that stays away is mentioned this often.
-const REMIND: Duration = Duration::from_secs(600);
-
-/// A public DHT that has not answered by then is out of reach.
-const DHT_SILENCE: Duration = Duration::from_secs(20);
 
 /// Streams that a peer may be negotiating on one connection; more would be reset, so it is as high as their number can be.
 const NEGOTIATING: usize = 4096;
@@ -113,6 +111,7 @@ pub(super) struct Actor {
     dialer: Dialer,
     dials: HashMap<ConnectionId, Target>,
     rendezvous: Option<Rendezvous>,
+    providers: Providers,
     topics: Topics,
     scores: Scores,
     connections: Connections,
@@ -130,12 +129,6 @@ pub(super) struct Actor {
     addresses: watch::Sender<Vec<Multiaddr>>,
     mdns: Option<Mdns>,
     cancel: CancellationToken,
-}
-
-struct Mdns {
-    found: mpsc::Receiver<mdns::Discovered>,
-    links: watch::Receiver<Vec<facts::Link>>,
-    task: JoinHandle<()>,
 }
 
 impl Actor {
@@ -184,6 +177,7 @@ impl Actor {
         let started = Instant::now();
         let mut actor = Self {
             dialer: Dialer::new(local, rand::random()),
+            providers: Providers::new(started),
             rendezvous: (config.dht != Dht::Off).then(|| Rendezvous::new(Duration::ZERO, rand::random())),
             swarm,
             token,
@@ -401,15 +395,6 @@ impl Actor {
         self.dialer.bar(all.collect());
     }
 
-    fn found(&mut self, now: Duration, peer: PeerId, mut addresses: Vec<Multiaddr>, source: Source) {
-        if self.config.lan {
-            addresses.retain(listen::is_lan);
-        }
-        if !addresses.is_empty() {
-            self.dialer.found(now, peer, addresses, source);
-        }
-    }
-
     fn on_wish(&mut self, wish: Wish) {
         match wish {
             Wish::Dial(dial) => self.ways.dial(&mut self.swarm, dial),
@@ -439,21 +424,7 @@ impl Actor {
         self.ways.part(&mut self.swarm, &self.connections, &self.streams);
         let now = self.now();
         self.ways.inquire(now, &self.connections);
-        let accompanied = !self.connections.is_empty();
-        let Some(rendezvous) = &mut self.rendezvous else { return };
-        let places = self.token.rendezvous(unix_s);
-        for step in rendezvous.steps(now, &places.current, &places.previous, accompanied) {
-            let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut() else { return };
-            match step {
-                Step::Meet(key) => {
-                    if let Err(error) = kademlia.start_providing(key.clone()) {
-                        tracing::debug!(%error, "rendezvous not advertised");
-                    }
-                    kademlia.get_providers(key);
-                }
-                Step::Withdraw(key) => kademlia.stop_providing(&key),
-            }
-        }
+        self.meet(now, unix_s);
     }
 
     /// Closes one connection that nobody needs, where there are too many. Who dialled a connection may have needed it, and
@@ -472,54 +443,7 @@ impl Actor {
         }
     }
 
-    /// Once, and only to somebody whom nothing else connects either.
-    fn tell_of_silent_dht(&mut self) {
-        let long = self.dht_silent_since.is_some_and(|since| since.elapsed() > DHT_SILENCE);
-        if long && self.config.dht == Dht::Public && self.connections.is_empty() {
-            self.dht_silent_since = None;
-            tracing::warn!(
-                "no server of the public DHT answers; without internet use --no-dht, and --peer where mDNS does not reach"
-            );
-        }
-    }
-
     // === the swarm ===
-
-    fn dial(&mut self, target: Target, addresses: Vec<Multiaddr>) {
-        let options = match &target {
-            Target::Peer(peer) => {
-                DialOpts::peer_id(*peer).condition(PeerCondition::Disconnected).addresses(addresses).build()
-            }
-            Target::Address(address) => DialOpts::unknown_peer_id().address(address.clone()).build(),
-        };
-        let id = options.connection_id();
-        match self.swarm.dial(options) {
-            Ok(()) => {
-                self.dials.insert(id, target);
-            }
-            Err(error) => self.dial_failed(&target, &complaint::of(&error)),
-        }
-    }
-
-    fn dial_failed(&mut self, target: &Target, why: &str) {
-        let now = self.now();
-        let Some(wait) = self.dialer.failed(now, target) else { return };
-        let named = self.named(target);
-        named.iter().for_each(|address| self.evidence.bootstrap(address, Some(why)));
-        if let Target::Peer(peer) = target {
-            self.evidence.missed(now, *peer, why);
-        }
-        let Some(address) = named else {
-            tracing::debug!(peer = ?target, error = why, "peer not reached");
-            return;
-        };
-        let told = self.complaints.get(target);
-        if told.is_none_or(|(before, at)| before != why || at.elapsed() > REMIND) {
-            let retry_in = format!("{:.1}s", wait.as_secs_f64());
-            tracing::warn!(peer = %address, error = why, retry_in, "bootstrap peer not reached");
-            self.complaints.insert(target.clone(), (why.to_owned(), Instant::now()));
-        }
-    }
 
     /// The bootstrap peer that is meant, as it was given.
     fn named(&self, target: &Target) -> Option<Multiaddr> {
@@ -552,16 +476,7 @@ impl Actor {
                 info,
             })) => self.on_identified(peer_id, connection_id, false, info),
             SwarmEvent::Behaviour(BehaviourEvent::Relays(event)) => self.ways.on_relay(&event),
-            SwarmEvent::Behaviour(BehaviourEvent::Kademlia(event)) => {
-                self.evidence.queried(self.swarm.local_peer_id(), &event);
-                if let kad::Event::OutboundQueryProgressed {
-                    result: kad::QueryResult::GetProviders(Ok(kad::GetProvidersOk::FoundProviders { providers, .. })),
-                    ..
-                } = event
-                {
-                    self.on_providers(providers);
-                }
-            }
+            SwarmEvent::Behaviour(BehaviourEvent::Kademlia(event)) => self.on_kademlia(event),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, num_established, .. } => {
                 self.on_connected(peer_id, connection_id, &endpoint, num_established.get() == 1);
             }
@@ -630,34 +545,6 @@ impl Actor {
         }
     }
 
-    fn on_identified(&mut self, peer: PeerId, connection: ConnectionId, at_first: bool, info: identify::Info) {
-        let guests = self.admission.guests();
-        let is_granted =
-            |node: &NodeId| guests.is_none_or(|guests| guests.granted(node).is_some_and(|grant| grant.may_relay()));
-        let may_relay = matches!(self.admission.standing(&peer), Standing::Member { .. })
-            && node_of(&peer).is_some_and(|node| is_granted(&node));
-        let way = node_of(&peer).and_then(|node| self.connections.way(node, connection));
-        if at_first {
-            self.on_seen(peer, connection, &info.observed_addr);
-        }
-        self.ways.identified(self.now(), peer, may_relay, way, at_first, &info);
-        if let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut()
-            && info.protocols.iter().any(|protocol| kademlia.protocol_names().contains(protocol))
-        {
-            self.evidence.dht_answers();
-            for address in info.listen_addrs {
-                kademlia.add_address(&peer, address);
-            }
-            let now = self.now();
-            let is_first = self.dht_silent_since.take().is_some();
-            if let Some(rendezvous) = &mut self.rendezvous
-                && (is_first || self.connections.is_empty())
-            {
-                rendezvous.hurry(now);
-            }
-        }
-    }
-
     /// A peer says where it sees this node. On a connection that only adds room, or that goes by a relay, it sees something else.
     fn on_seen(&mut self, peer: PeerId, connection: ConnectionId, seen: &Multiaddr) {
         let known = node_of(&peer).and_then(|node| Some((node, self.connections.way(node, connection)?)));
@@ -670,21 +557,6 @@ impl Actor {
             && let Some(theirs) = self.connections.address(node, connection)
         {
             self.evidence.seen(peer, Some(&theirs), seen, dialled.is_some() || path == Path::Punched);
-        }
-    }
-
-    fn on_providers(&mut self, providers: impl IntoIterator<Item = PeerId>) {
-        let now = self.now();
-        for peer in providers {
-            let is_known = peer == *self.swarm.local_peer_id() || self.swarm.is_connected(&peer);
-            if is_known || !self.dialer.is_worth_meeting(now, &peer) {
-                continue;
-            }
-            // Their addresses are known to the running lookup alone, so the dial goes out while it runs.
-            let options = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing).build();
-            if let Err(error) = self.swarm.dial(options) {
-                tracing::debug!(%peer, error = complaint::of(&error), "provider not dialled");
-            }
         }
     }
 
@@ -786,32 +658,9 @@ impl Actor {
     }
 }
 
-async fn next_found(mdns: &mut Option<Mdns>) -> Option<mdns::Discovered> {
-    match mdns {
-        Some(mdns) => mdns.found.recv().await,
-        None => std::future::pending().await,
-    }
-}
-
 async fn sleep_until(due: Option<TokioInstant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
     }
-}
-
-fn spawn_mdns(
-    config: &Config,
-    token: &Token,
-    local: PeerId,
-    addresses: watch::Receiver<Vec<Multiaddr>>,
-    cancel: &CancellationToken,
-) -> Result<Mdns, Error> {
-    let interfaces = match listen::is_confined(config) {
-        true => mdns::Interfaces::Loopback,
-        false => mdns::Interfaces::All,
-    };
-    let config = mdns::Config { service: token.mdns_name().to_owned(), interfaces, port: config.mdns_port };
-    let (found, links, task) = mdns::spawn(config, local, addresses, cancel.clone())?;
-    Ok(Mdns { found, links, task })
 }
