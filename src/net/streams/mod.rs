@@ -9,6 +9,7 @@
 //! that instant, which loses connections in a burst.
 
 mod behaviour;
+mod end;
 mod handler;
 mod room;
 mod stream;
