@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use p2p_fed_netns::Quality;
+
 use crate::{
     lab::{Family, Host, Lab},
     measured,
-    node::{Network, Node, backend, body, get},
+    node::{Network, Node, backend, body, get, words},
     relays::{PRIVATE, relay},
     router::Nat,
     within,
@@ -119,6 +121,24 @@ async fn cut_in_the_middle(listen: &[&str]) {
 #[ignore = "needs root: make netns"]
 async fn a_download_on_a_way_that_breaks_ends_and_the_next_goes_by_the_relay() {
     tokio::join!(cut_in_the_middle(&TCP), cut_in_the_middle(&QUIC));
+}
+
+/// A download over a punched way whose sender has 160 kbit/s. Answers to pings wait behind it, for longer than a silence is borne.
+async fn slow_download(listen: &[&str]) {
+    const BYTES: u32 = 640 << 10;
+    let sites = Sites::new(Family::V4, [Nat::Cone, Nat::Cone], listen, &[]).await;
+    sites.without_relay(&format!("{listen:?}")).await;
+    sites.lab.one_way(&sites.one, &sites.other, Quality { rate: Some(20_000), ..Quality::default() });
+    let began = Instant::now();
+    let answer = get(&sites.other, &format!("/{BYTES}"), 120 * S).await;
+    measured(&format!("{listen:?}: 640 KiB over a slow line"), began.elapsed());
+    assert!(answer == Some(words(BYTES)), "it is whole");
+}
+
+#[tokio::test]
+#[ignore = "needs root: make netns"]
+async fn a_download_that_fills_a_slow_line_is_not_taken_for_silence() {
+    tokio::join!(slow_download(&TCP), slow_download(&QUIC));
 }
 
 /// How long it may take until a client has the rest of a download, or knows that it will not: 30 s until its end asks, at most

@@ -26,6 +26,7 @@ use tokio_util::sync::PollSender;
 use super::{
     Inbound, Open, SYNC, Stream, Streams, Wanted,
     end::Ends,
+    heard::Heard,
     room::{PLACES, Place},
 };
 
@@ -46,6 +47,7 @@ pub(in crate::net) struct Handler {
     was_used: bool,
     /// Of all streams on this connection.
     ends: Ends,
+    heard: Arc<Heard>,
     streams: Streams,
 }
 
@@ -55,11 +57,12 @@ impl Handler {
         accept: &[(StreamProtocol, PollSender<Inbound>)],
         opening: mpsc::Receiver<Open>,
         inbound: Arc<AtomicUsize>,
+        heard: Arc<Heard>,
         streams: Streams,
     ) -> Self {
         let offered = Offer(accept.iter().map(|(protocol, _)| protocol.clone()).collect());
         let accept = accept.iter().map(|(_, sender)| (sender.clone(), VecDeque::new())).collect();
-        Self { peer, offered, accept, opening, inbound, was_used: false, ends: Ends::default(), streams }
+        Self { peer, offered, accept, opening, inbound, was_used: false, ends: Ends::default(), heard, streams }
     }
 
     /// Takes a stream that the peer opened, or resets it where the peer has too many.
@@ -70,7 +73,8 @@ impl Handler {
             return;
         };
         // The swarm polls the handler right after, which moves the stream on.
-        waiting.push_back(Stream::new(bytes, Place::take(&self.inbound, None), self.ends.add()));
+        let stream = Stream::new(bytes, Place::take(&self.inbound, None), self.ends.add(), self.heard.clone());
+        waiting.push_back(stream);
         if !self.was_used && self.offered.0.get(index) != Some(&SYNC) {
             self.was_used = true;
             self.streams.is_used_by(&self.peer);
@@ -146,7 +150,7 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
                 let Wanted { reply, place } = info;
                 // Nobody waits any more: dropping the stream resets it.
-                let _ = reply.send(Ok(Stream::new(protocol, place, self.ends.add())));
+                let _ = reply.send(Ok(Stream::new(protocol, place, self.ends.add(), self.heard.clone())));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 let error = match error {

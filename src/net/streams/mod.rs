@@ -11,6 +11,7 @@
 mod behaviour;
 mod end;
 mod handler;
+mod heard;
 mod room;
 mod stream;
 
@@ -20,7 +21,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 pub(super) use behaviour::Behaviour;
@@ -158,6 +159,11 @@ impl Streams {
     /// No stream is open on that connection to `peer`.
     pub(super) fn is_idle(&self, peer: &PeerId, id: ConnectionId) -> bool {
         self.rooms.get(peer).is_none_or(|room| room.is_idle(id))
+    }
+
+    /// Streams on that connection brought bytes within `limit`.
+    pub(super) fn heard_within(&self, peer: &PeerId, id: ConnectionId, limit: Duration) -> bool {
+        self.rooms.get(peer).is_some_and(|room| room.heard_within(id, Instant::now(), limit))
     }
 
     /// The peer opened a stream other than for a sync.

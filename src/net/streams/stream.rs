@@ -5,11 +5,12 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Instant,
 };
 
 use futures::{AsyncRead, AsyncWrite};
 
-use super::{end::End, room::Place};
+use super::{end::End, heard::Heard, room::Place};
 
 /// A byte stream to or from a member. Dropped before it was closed, it is reset; either way its place is free again.
 #[derive(Debug)]
@@ -19,18 +20,28 @@ pub struct Stream {
     _place: Place,
     /// Comes with the connection's.
     end: Arc<End>,
+    heard: Arc<Heard>,
 }
 
 impl Stream {
-    pub(super) fn new(bytes: libp2p::Stream, place: Place, end: Arc<End>) -> Self {
-        Self { bytes, _place: place, end }
+    pub(super) fn new(bytes: libp2p::Stream, place: Place, end: Arc<End>, heard: Arc<Heard>) -> Self {
+        Self { bytes, _place: place, end, heard }
+    }
+}
+
+impl Stream {
+    fn read(&self, polled: Poll<io::Result<usize>>, cx: &Context<'_>) -> Poll<io::Result<usize>> {
+        if matches!(polled, Poll::Ready(Ok(1..))) {
+            self.heard.note(Instant::now());
+        }
+        self.end.or_read(polled, cx)
     }
 }
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.bytes).poll_read(cx, buffer);
-        self.end.or_read(polled, cx)
+        self.read(polled, cx)
     }
 
     fn poll_read_vectored(
@@ -39,7 +50,7 @@ impl AsyncRead for Stream {
         buffers: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.bytes).poll_read_vectored(cx, buffers);
-        self.end.or_read(polled, cx)
+        self.read(polled, cx)
     }
 }
 
