@@ -143,13 +143,7 @@ impl Connections {
 
     /// A ping was answered after a round trip, or is not yet. Whether the connection is to be given up.
     pub(super) fn pinged(&mut self, node: NodeId, id: ConnectionId, answer: Option<Duration>) -> bool {
-        let Some(connection) = self
-            .by_node
-            .get_mut(&node)
-            .and_then(|connections| connections.iter_mut().find(|connection| connection.id == id))
-        else {
-            return false;
-        };
+        let Some(connection) = self.get_mut(node, id) else { return false };
         let was_silent = connection.silent > 0;
         match answer {
             Some(rtt) => {
@@ -163,6 +157,17 @@ impl Connections {
             self.tell();
         }
         silent >= SILENCES
+    }
+
+    /// It has not answered, but lives.
+    pub(super) fn heard(&mut self, node: NodeId, id: ConnectionId) {
+        if self.get_mut(node, id).is_some_and(|connection| std::mem::take(&mut connection.silent) > 0) {
+            self.tell();
+        }
+    }
+
+    fn get_mut(&mut self, node: NodeId, id: ConnectionId) -> Option<&mut Connection> {
+        self.by_node.get_mut(&node)?.iter_mut().find(|connection| connection.id == id)
     }
 
     /// What carries it: if it goes by a relay, what carries the connection to that. Its own address names one of the relay's,
@@ -284,6 +289,10 @@ mod tests {
         assert!(!peers.borrow().connected[&NODE].responsive);
         assert!(!connections.pinged(NODE, id, Some(Duration::from_millis(3))), "it is back");
         assert!(peers.borrow().connected[&NODE].responsive);
+        assert!(!connections.pinged(NODE, id, None));
+        assert!(!connections.pinged(NODE, id, None));
+        connections.heard(NODE, id);
+        assert!(peers.borrow().connected[&NODE].responsive, "what it sends says that it lives");
         assert!(!connections.pinged(NODE, id, None));
         assert!(!connections.pinged(NODE, id, None));
         assert!(connections.pinged(NODE, id, None));

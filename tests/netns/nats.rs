@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use p2p_fed_netns::Quality;
+
 use crate::{
     lab::{Family, Host, Lab},
     measured,
-    node::{Network, Node, backend, body, get},
+    node::{Network, Node, backend, body, get, words},
     relays::{PRIVATE, relay},
     router::Nat,
     within,
@@ -19,8 +21,9 @@ struct Sites {
     _worker: Node,
     _relay: Node,
     _backend: tokio::process::Child,
+    one: Host,
     other: Host,
-    _lab: Lab,
+    lab: Lab,
     _network: Network,
 }
 
@@ -37,7 +40,7 @@ impl Sites {
         let worker = network.start(&one, "worker", &[&args(&["expose", "8000"]), &peers[..]].concat()).await;
         let front = network.start(&other, "front", &[&args(&["serve"]), &peers[..]].concat()).await;
         within(15 * S, "an answer", async || get(&other, "/quick", 5 * S).await.filter(|it| *it == body())).await;
-        Self { front, _worker: worker, _relay: relay, _backend: backend, other, _lab: lab, _network: network }
+        Self { front, _worker: worker, _relay: relay, _backend: backend, one, other, lab, _network: network }
     }
 
     /// How the front is connected to the worker once it is not by a relay; its transport.
@@ -95,6 +98,47 @@ async fn two_firewalls_of_ipv6_are_punched() {
         assert_eq!(sites.without_relay(&format!("IPv6 without {without:?}")).await, transport);
     };
     tokio::join!(meet(&["udp"], "tcp"), meet(&["tcp"], "quic"));
+}
+
+/// A download on a punched way that breaks in the middle, while the relay is there.
+async fn cut_in_the_middle(listen: &[&str]) {
+    let sites = Sites::new(Family::V4, [Nat::Cone, Nat::Cone], listen, &[]).await;
+    sites.without_relay(&format!("{listen:?}")).await;
+    let host = sites.other.clone();
+    let running = tokio::spawn(async move { get(&host, "/", 120 * S).await });
+    let is_running = async || sites.front.status().await.filter(|status| status.fronts[0].in_flight == 1);
+    within(5 * S, "a running stream", is_running).await;
+    sites.lab.part(&sites.one, &sites.other);
+    let is_over = async || running.is_finished().then_some(());
+    within(30 * S, &format!("{listen:?}: the download's end"), is_over).await;
+    assert_eq!(running.await.unwrap(), None);
+    let is_there = async || get(&sites.other, "/quick", 5 * S).await.filter(|it| *it == body());
+    within(30 * S, &format!("{listen:?}: an answer by the relay"), is_there).await;
+    assert_eq!(sites.front.peer("worker").await.unwrap().path, "relayed");
+}
+
+#[tokio::test]
+#[ignore = "needs root: make netns"]
+async fn a_download_on_a_way_that_breaks_ends_and_the_next_goes_by_the_relay() {
+    tokio::join!(cut_in_the_middle(&TCP), cut_in_the_middle(&QUIC));
+}
+
+/// A download over a punched way whose sender has 160 kbit/s. Answers to pings wait behind it, for longer than a silence is borne.
+async fn slow_download(listen: &[&str]) {
+    const BYTES: u32 = 640 << 10;
+    let sites = Sites::new(Family::V4, [Nat::Cone, Nat::Cone], listen, &[]).await;
+    sites.without_relay(&format!("{listen:?}")).await;
+    sites.lab.one_way(&sites.one, &sites.other, Quality { rate: Some(20_000), ..Quality::default() });
+    let began = Instant::now();
+    let answer = get(&sites.other, &format!("/{BYTES}"), 120 * S).await;
+    measured(&format!("{listen:?}: 640 KiB over a slow line"), began.elapsed());
+    assert!(answer == Some(words(BYTES)), "it is whole");
+}
+
+#[tokio::test]
+#[ignore = "needs root: make netns"]
+async fn a_download_that_fills_a_slow_line_is_not_taken_for_silence() {
+    tokio::join!(slow_download(&TCP), slow_download(&QUIC));
 }
 
 /// How long it may take until a client has the rest of a download, or knows that it will not: 30 s until its end asks, at most

@@ -70,11 +70,12 @@ impl Pair {
         within(120 * S, "a direct connection", is_direct).await;
     }
 
-    /// How long so many bytes take through the tunnel.
-    async fn tunnelled(&self, bytes: u32, limit: Duration) -> Duration {
+    /// How long so many bytes take through the tunnel; none where it broke.
+    async fn tunnelled(&self, bytes: u32, limit: Duration) -> Option<Duration> {
         let began = Instant::now();
-        assert!(get(&self.near, &format!("/{bytes}"), limit).await == Some(words(bytes)), "all bytes, in order");
-        began.elapsed()
+        let body = get(&self.near, &format!("/{bytes}"), limit).await?;
+        assert!(body == words(bytes), "all bytes, in order");
+        Some(began.elapsed())
     }
 
     /// How long they take without it, by TCP.
@@ -93,7 +94,7 @@ async fn what_is_lost_late_and_out_of_order_arrives_whole() {
         let (mut lab, network) = (Lab::new(), Network::new().await);
         lab.usually(BAD);
         let pair = Pair::new(&mut lab, &network, "", listen, None).await;
-        let took = pair.tunnelled(BYTES, 180 * S).await;
+        let took = pair.tunnelled(BYTES, 180 * S).await.expect("all of it");
         measured(&format!("{} KiB by {transport}", BYTES >> 10), took);
         let counts = lab.counts(&pair.far, &pair.near);
         assert!(counts.lost > 0, "{counts:?}");
@@ -168,7 +169,7 @@ async fn the_table_of_bad_weather() {
         rows.push((what, pairs));
     }
     let limit = 3600 * S;
-    let running: Vec<(&str, tokio::task::JoinSet<(Duration, Duration)>)> = rows
+    let running: Vec<(&str, tokio::task::JoinSet<(Option<Duration>, Duration)>)> = rows
         .into_iter()
         .map(|(what, pairs)| {
             let moves = pairs.into_iter().map(|(network, pair)| async move {
@@ -179,18 +180,29 @@ async fn the_table_of_bad_weather() {
             (*what, moves.collect())
         })
         .collect();
-    println!("| | tunnel, KiB/s | plain TCP, KiB/s | ratio, median | worst |\n|---|---|---|---|---|");
+    let mut broken = 0;
+    println!("| | tunnel, KiB/s | plain TCP, KiB/s | ratio, median | worst | broken |\n|---|---|---|---|---|---|");
     for (what, moves) in running {
         let took = moves.join_all().await;
         let sorted = |mut values: Vec<f64>| {
             values.sort_by(f64::total_cmp);
             values
         };
+        let middle = |values: &[f64]| values.get(values.len() / 2).copied().unwrap_or_default();
         let speed = |took: Duration| f64::from(TABLE.0 >> 10) / took.as_secs_f64();
-        let tunnel = sorted(took.iter().map(|took| speed(took.0)).collect());
+        let tunnel = sorted(took.iter().filter_map(|took| took.0).map(speed).collect());
         let plain = sorted(took.iter().map(|took| speed(took.1)).collect());
-        let ratio = sorted(took.iter().map(|took| speed(took.0) / speed(took.1)).collect());
-        let middle = took.len() / 2;
-        println!("| {what} | {:.0} | {:.0} | {:.2} | {:.2} |", tunnel[middle], plain[middle], ratio[middle], ratio[0]);
+        let ratio = sorted(took.iter().filter_map(|took| Some(speed(took.0?) / speed(took.1))).collect());
+        let lost = took.len() - tunnel.len();
+        let worst = ratio.first().copied().unwrap_or_default();
+        println!(
+            "| {what} | {:.0} | {:.0} | {:.2} | {worst:.2} | {lost} of {} |",
+            middle(&tunnel),
+            middle(&plain),
+            middle(&ratio),
+            took.len()
+        );
+        broken += lost;
     }
+    assert_eq!(broken, 0, "every download is whole");
 }

@@ -65,6 +65,11 @@ use crate::{identity::Identity, ledger::NodeId, token::Token};
 /// How often epochs are looked at. A topic is subscribed a whole window early, so a second late costs nothing.
 const TICK: Duration = Duration::from_secs(1);
 
+/// A member whose streams brought bytes so recently lives, though it has not answered a ping: the answer waits behind them, on a
+/// slow line for longer than any silence is borne. Less than the patience of a ping, so that one that stops in the middle of
+/// a download is noticed no later.
+const HEARD: Duration = Duration::from_secs(3);
+
 /// Closing connections in good order may take this long.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -538,9 +543,10 @@ impl Actor {
     }
 
     fn on_ping(&mut self, ping::Event { peer, connection, answer }: ping::Event) {
-        if let Some(node) = node_of(&peer)
-            && self.connections.pinged(node, connection, answer)
-        {
+        let Some(node) = node_of(&peer) else { return };
+        if answer.is_none() && self.streams.heard_within(&peer, connection, HEARD) {
+            self.connections.heard(node, connection);
+        } else if self.connections.pinged(node, connection, answer) {
             self.swarm.close_connection(connection);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Instant,
 };
@@ -19,7 +19,7 @@ use libp2p::{
 use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
-use super::{Inbound, Streams, handler::Handler};
+use super::{Inbound, Streams, handler::Handler, heard::Heard};
 use crate::net::{
     admission::{Admission, Standing},
     listen::is_relayed,
@@ -55,8 +55,9 @@ impl Behaviour {
         if dialled.is_some() {
             self.admission.dials_further(peer, false);
         }
-        let inbound = room.add(id, relayed, dialled.cloned(), open, further);
-        Handler::new(peer, &self.accept, opening, inbound, self.streams.clone())
+        let heard = Arc::new(Heard::new(Instant::now()));
+        let inbound = room.add(id, relayed, dialled.cloned(), (open, heard.clone()), further);
+        Handler::new(peer, &self.accept, opening, inbound, heard, self.streams.clone())
     }
 
     /// The next further connection that is wanted.

@@ -24,7 +24,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::PollSender;
 
 use super::{
-    Inbound, Open, Stream, Streams, Wanted, is_use,
+    Inbound, Open, Stream, Streams, Wanted,
+    end::Ends,
+    heard::Heard,
+    is_use,
     room::{PLACES, Place},
 };
 
@@ -43,6 +46,9 @@ pub(in crate::net) struct Handler {
     inbound: Arc<AtomicUsize>,
     /// It is known that the peer has a use for it.
     was_used: bool,
+    /// Of all streams on this connection.
+    ends: Ends,
+    heard: Arc<Heard>,
     streams: Streams,
 }
 
@@ -52,11 +58,12 @@ impl Handler {
         accept: &[(StreamProtocol, PollSender<Inbound>)],
         opening: mpsc::Receiver<Open>,
         inbound: Arc<AtomicUsize>,
+        heard: Arc<Heard>,
         streams: Streams,
     ) -> Self {
         let offered = Offer(accept.iter().map(|(protocol, _)| protocol.clone()).collect());
         let accept = accept.iter().map(|(_, sender)| (sender.clone(), VecDeque::new())).collect();
-        Self { peer, offered, accept, opening, inbound, was_used: false, streams }
+        Self { peer, offered, accept, opening, inbound, was_used: false, ends: Ends::default(), heard, streams }
     }
 
     /// Takes a stream that the peer opened, or resets it where the peer has too many.
@@ -67,7 +74,8 @@ impl Handler {
             return;
         };
         // The swarm polls the handler right after, which moves the stream on.
-        waiting.push_back(Stream::new(bytes, Place::take(&self.inbound, None)));
+        let stream = Stream::new(bytes, Place::take(&self.inbound, None), self.ends.add(), self.heard.clone());
+        waiting.push_back(stream);
         if !self.was_used && self.offered.0.get(index).is_some_and(is_use) {
             self.was_used = true;
             self.streams.is_used_by(&self.peer);
@@ -113,6 +121,12 @@ impl ConnectionHandler for Handler {
         true
     }
 
+    /// The connection is about to be closed, which may take as long as a peer that does not answer.
+    fn poll_close(&mut self, _: &mut Context<'_>) -> Poll<Option<Infallible>> {
+        self.ends.come();
+        Poll::Ready(None)
+    }
+
     fn on_behaviour_event(&mut self, event: Infallible) {
         match event {}
     }
@@ -137,7 +151,7 @@ impl ConnectionHandler for Handler {
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
                 let Wanted { reply, place } = info;
                 // Nobody waits any more: dropping the stream resets it.
-                let _ = reply.send(Ok(Stream::new(protocol, place)));
+                let _ = reply.send(Ok(Stream::new(protocol, place, self.ends.add(), self.heard.clone())));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 let error = match error {

@@ -9,7 +9,9 @@
 //! that instant, which loses connections in a burst.
 
 mod behaviour;
+mod end;
 mod handler;
+mod heard;
 mod room;
 mod stream;
 
@@ -19,7 +21,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 pub(super) use behaviour::Behaviour;
@@ -32,7 +34,7 @@ pub use stream::Stream;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::PollSender;
 
-use super::{SYNC, admission::Admission, round_trip::ROUND_TRIP};
+use super::{SYNC, admission::Admission, dialback::DIALBACK, round_trip::ROUND_TRIP};
 
 /// Accepted streams that wait for their acceptor, per protocol, over all connections.
 const ACCEPT_QUEUE: usize = 1024;
@@ -159,6 +161,11 @@ impl Streams {
         self.rooms.get(peer).is_none_or(|room| room.is_idle(id))
     }
 
+    /// Streams on that connection brought bytes within `limit`.
+    pub(super) fn heard_within(&self, peer: &PeerId, id: ConnectionId, limit: Duration) -> bool {
+        self.rooms.get(peer).is_some_and(|room| room.heard_within(id, Instant::now(), limit))
+    }
+
     /// The peer opened a stream that is a use.
     fn is_used_by(&self, peer: &PeerId) {
         if let Some(mut room) = self.rooms.get_mut(peer) {
@@ -174,10 +181,10 @@ impl Streams {
     }
 }
 
-/// Streams of `protocol` show that one end has a use for the other. All members sync, and whoever measures a way is not to change
-/// it.
+/// Streams of `protocol` show that one end has a use for the other. All members sync and dial each other back, and
+/// whoever measures a way is not to change it.
 fn is_use(protocol: &StreamProtocol) -> bool {
-    *protocol != SYNC && *protocol != ROUND_TRIP
+    ![SYNC, ROUND_TRIP, DIALBACK].contains(protocol)
 }
 
 impl Short {

@@ -25,7 +25,7 @@ use std::{
 use libp2p::{Multiaddr, swarm::ConnectionId};
 use tokio::sync::{Notify, futures::OwnedNotified, mpsc};
 
-use super::Open;
+use super::{Open, heard::Heard};
 
 /// Streams that one end may have open on a connection. Both ends together use half of what a muxer takes, and yamux, which
 /// walks all streams of a connection to open one more, stays quick.
@@ -64,6 +64,7 @@ struct Connection {
     open: mpsc::Sender<Open>,
     outbound: Arc<AtomicUsize>,
     inbound: Arc<AtomicUsize>,
+    heard: Arc<Heard>,
 }
 
 /// Whether a further connection is on its way.
@@ -91,13 +92,13 @@ pub(super) enum Taken {
 }
 
 impl Room {
-    /// Adds a connection; returns the count of the streams that the peer has open on it.
+    /// Adds a connection, and when its streams last brought bytes; returns the count of the streams that the peer has open on it.
     pub(super) fn add(
         &mut self,
         id: ConnectionId,
         relayed: bool,
         dialled: Option<Multiaddr>,
-        open: mpsc::Sender<Open>,
+        (open, heard): (mpsc::Sender<Open>, Arc<Heard>),
         further: bool,
     ) -> Arc<AtomicUsize> {
         self.connections.retain(|connection| !connection.open.is_closed());
@@ -106,8 +107,8 @@ impl Room {
         }
         let beside = self.connections.last().filter(|_| further).map_or(id, |last| last.beside);
         let inbound = Arc::default();
-        let connection =
-            Connection { id, beside, relayed, dialled, open, outbound: Arc::default(), inbound: Arc::clone(&inbound) };
+        let (outbound, counted) = (Arc::default(), Arc::clone(&inbound));
+        let connection = Connection { id, beside, relayed, dialled, open, outbound, inbound: counted, heard };
         self.connections.push(connection);
         self.changed.notify_waiters();
         inbound
@@ -171,6 +172,11 @@ impl Room {
     /// No stream is open on the connection.
     pub(super) fn is_idle(&self, id: ConnectionId) -> bool {
         self.connections.iter().filter(|connection| connection.id == id).all(|connection| connection.used() == 0)
+    }
+
+    /// Streams on the connection brought bytes within `limit`.
+    pub(super) fn heard_within(&self, id: ConnectionId, now: Instant, limit: Duration) -> bool {
+        self.connections.iter().any(|connection| connection.id == id && connection.heard.within(now, limit))
     }
 
     /// The further connection that was wanted is being dialled.
@@ -252,6 +258,7 @@ mod tests {
         fn connect(&mut self, id: usize, dialled: bool, further: bool) -> Arc<AtomicUsize> {
             let (open, opening) = mpsc::channel(1);
             self.opening.push(opening);
+            let open = (open, Arc::new(Heard::new(Instant::now())));
             self.room.add(ConnectionId::new_unchecked(id), self.relayed, dialled.then(address), open, further)
         }
 
