@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use p2p_fed_netns::Quality;
+use tokio::task::JoinSet;
 
 use crate::{
     lab::{Host, Lab},
@@ -148,6 +149,9 @@ async fn after_a_cut_both_ways_or_one_nodes_find_each_other_over_quic() {
 /// another's way.
 const TABLE: (u32, u8) = (10 << 20, 5);
 
+/// How long one download took through the tunnel, if it came, and without it.
+type Took = (Option<Duration>, Duration);
+
 #[tokio::test]
 #[ignore = "needs root, and minutes: make netns-weather"]
 async fn the_table_of_bad_weather() {
@@ -169,7 +173,7 @@ async fn the_table_of_bad_weather() {
         rows.push((what, pairs));
     }
     let limit = 3600 * S;
-    let running: Vec<(&str, tokio::task::JoinSet<(Option<Duration>, Duration)>)> = rows
+    let running: Vec<(&str, JoinSet<Took>)> = rows
         .into_iter()
         .map(|(what, pairs)| {
             let moves = pairs.into_iter().map(|(network, pair)| async move {
