@@ -51,6 +51,7 @@ mod tls;
 mod torture;
 mod udp;
 mod watching;
+mod web;
 
 use std::{future::Future, time::Duration};
 

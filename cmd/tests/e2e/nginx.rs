@@ -17,6 +17,7 @@ use crate::{
 };
 
 const CONFIG: &str = include_str!("../../../tests/peers/nginx.conf");
+const WEB_CONFIG: &str = include_str!("../../../tests/peers/nginx-web.conf");
 
 /// Below the ports that the system hands out by itself, so that one is still free when nginx starts again.
 const FIRST_PORT: u16 = 20_000;
@@ -28,17 +29,18 @@ pub struct Nginx {
 }
 
 impl Nginx {
-    /// On a free port of loopback. nginx can't be told to choose one, so it is chosen here.
+    /// On a free port of loopback.
     pub async fn on_port(behind: SocketAddr) -> (Self, SocketAddr) {
-        static TRIED: AtomicU16 = AtomicU16::new(0);
-        // Test programs that run at the same time begin at different places.
-        let first = FIRST_PORT + u16::try_from(std::process::id() % 100).unwrap() * 100;
-        let free = || {
-            let address = SocketAddr::from(([127, 0, 0, 1], first + TRIED.fetch_add(1, Ordering::Relaxed) % 100));
-            TcpListener::bind(address).is_ok().then_some(address)
-        };
-        let address = std::iter::repeat_with(free).take(100).flatten().next().expect("a free port");
+        let address = free();
         let nginx = Self::start(home(), address, behind).await;
+        (nginx, address)
+    }
+
+    /// A web server on a free port of loopback, which speaks TLS and passes on what comes.
+    pub async fn before(behind: SocketAddr, certificate: &str, key: &str) -> (Self, SocketAddr) {
+        let (home, address) = (home(), free());
+        let config = WEB_CONFIG.replace("@CERT@", certificate).replace("@KEY@", key);
+        let nginx = Self::configured(home, &config, address, behind).await;
         (nginx, address)
     }
 
@@ -51,8 +53,12 @@ impl Nginx {
     }
 
     async fn start(home: TempDir, listen: impl Display, behind: SocketAddr) -> Self {
+        Self::configured(home, CONFIG, listen, behind).await
+    }
+
+    async fn configured(home: TempDir, config: &str, listen: impl Display, behind: SocketAddr) -> Self {
         let folder = home.path().display().to_string();
-        let config = CONFIG.replace("@LISTEN@", &listen.to_string()).replace("@FOLDER@", &folder);
+        let config = config.replace("@LISTEN@", &listen.to_string()).replace("@FOLDER@", &folder);
         let config = config.replace("@BEHIND@", &behind.to_string());
         fs::write(home.path().join("nginx.conf"), config).unwrap();
         Self::run(home).await
@@ -80,6 +86,18 @@ impl Nginx {
     pub async fn again(home: TempDir) -> Self {
         Self::run(home).await
     }
+}
+
+/// nginx can't be told to choose a port, so it is chosen here.
+fn free() -> SocketAddr {
+    static TRIED: AtomicU16 = AtomicU16::new(0);
+    // Test programs that run at the same time begin at different places.
+    let first = FIRST_PORT + u16::try_from(std::process::id() % 100).unwrap() * 100;
+    let free = || {
+        let address = SocketAddr::from(([127, 0, 0, 1], first + TRIED.fetch_add(1, Ordering::Relaxed) % 100));
+        TcpListener::bind(address).is_ok().then_some(address)
+    };
+    std::iter::repeat_with(free).take(100).flatten().next().expect("a free port")
 }
 
 fn home() -> TempDir {

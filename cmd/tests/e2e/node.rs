@@ -31,11 +31,12 @@ pub struct Plan {
     name: String,
     join: Join,
     args: Vec<String>,
+    by_web: bool,
 }
 
 impl Plan {
     fn new(command: &str, name: &str) -> Self {
-        Self { name: name.to_owned(), join: Join::Alone, args: vec![command.to_owned()] }
+        Self { name: name.to_owned(), join: Join::Alone, args: vec![command.to_owned()], by_web: false }
     }
 
     /// A node that offers `target`.
@@ -58,6 +59,12 @@ impl Plan {
         self
     }
 
+    /// By WebSocket alone.
+    pub fn by_web(mut self) -> Self {
+        self.by_web = true;
+        self
+    }
+
     pub fn arg(mut self, arg: impl Display) -> Self {
         self.args.push(arg.to_string());
         self
@@ -68,7 +75,10 @@ impl Plan {
         let mut args = self.args.clone();
         let mut add = |more: &[&str]| args.extend(more.iter().map(|&arg| arg.to_owned()));
         add(&["--name", &self.name, "--token-file", &host.path("token").display().to_string()]);
-        add(&["--listen-addr", "/ip4/127.0.0.1/tcp/0", "--listen-addr", "/ip4/127.0.0.1/udp/0/quic-v1"]);
+        match self.by_web {
+            true => add(&["--transports", "ws", "--listen-addr", "/ip4/127.0.0.1/tcp/0/ws"]),
+            false => add(&["--listen-addr", "/ip4/127.0.0.1/tcp/0", "--listen-addr", "/ip4/127.0.0.1/udp/0/quic-v1"]),
+        }
         match &self.join {
             Join::Alone => add(&["--no-mdns", "--no-dht"]),
             Join::Mdns => add(&["--no-dht"]),

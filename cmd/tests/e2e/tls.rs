@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Writes a certificate for `localhost`, and yields its file and that of the key.
-async fn certify(host: &Host, name: &str) -> (String, String) {
+pub async fn certify(host: &Host, name: &str) -> (String, String) {
     let path = |end: &str| host.path(&format!("{name}.{end}")).display().to_string();
     let (certificate, key) = (path("crt"), path("key"));
     let mut openssl = command(installed("openssl"));
@@ -24,6 +24,9 @@ async fn certify(host: &Host, name: &str) -> (String, String) {
         "/CN=localhost",
         "-addext",
         "subjectAltName=DNS:localhost",
+        // One that is an authority as well is no server's to some.
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
         "-keyout",
         &key,
         "-out",
