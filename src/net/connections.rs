@@ -10,12 +10,20 @@ use std::{
 use libp2p::{Multiaddr, core::ConnectedPoint, multiaddr::Protocol, swarm::ConnectionId};
 use tokio::sync::watch;
 
-use super::{Path, Peer, Peers, Transport, listen, node_of, peers::Rtt};
+use super::{Path, Peer, Peers, Transport, listen, node_of, peers::Rtt, ping};
 use crate::ledger::NodeId;
 
 /// How often in a row it is told that there is no answer before a connection is given up. Once makes the peer unresponsive,
 /// and it gets no work; the connection is kept a little longer, because a machine that was merely frozen goes on with it.
 const SILENCES: u32 = 3;
+
+/// The same of a connection over a bad line, whose answers took long before: where one packet is lost five times in a row, TCP
+/// stands still for a quarter of a minute, and goes on. As long as so many of the slowest round trip.
+const SILENCES_MAX: u32 = 10;
+const STRETCH: u32 = 8;
+
+/// What is left of the slowest round trip with each faster one: half after a minute or two.
+const FADES: f64 = 0.95;
 
 /// All connections to members. Each change is told at once, as a new [`Peers`].
 #[derive(Debug)]
@@ -39,6 +47,8 @@ struct Connection {
     rtt: Rtt,
     /// How often in a row it was told that there is no answer.
     silent: u32,
+    /// The slowest round trip of late.
+    slowest: Duration,
 }
 
 impl Connections {
@@ -76,6 +86,7 @@ impl Connections {
             clock_ahead_ms,
             rtt: Rtt::default(),
             silent: 0,
+            slowest: Duration::ZERO,
         });
         self.tell();
     }
@@ -149,14 +160,15 @@ impl Connections {
             Some(rtt) => {
                 connection.rtt.set(rtt);
                 connection.silent = 0;
+                connection.slowest = rtt.max(connection.slowest.mul_f64(FADES));
             }
             None => connection.silent += 1,
         }
-        let silent = connection.silent;
+        let (silent, enough) = (connection.silent, connection.enough());
         if was_silent != (silent > 0) {
             self.tell();
         }
-        silent >= SILENCES
+        silent >= enough
     }
 
     /// It has not answered, but lives.
@@ -205,6 +217,15 @@ fn relay_of(address: &Multiaddr) -> Option<NodeId> {
     match address.iter().nth(circuit.checked_sub(1)?)? {
         Protocol::P2p(relay) => node_of(&relay),
         _ => None,
+    }
+}
+
+impl Connection {
+    /// How often in a row there may be no answer.
+    fn enough(&self) -> u32 {
+        let stretched = (self.slowest * STRETCH).as_secs_f64() / ping::PATIENCE.as_secs_f64();
+        // Never negative, and far from what a number cannot hold once it is cut.
+        (stretched.min(SILENCES_MAX.into()).ceil() as u32).max(SILENCES)
     }
 }
 
@@ -276,6 +297,25 @@ mod tests {
         assert!(peers.borrow().connected.is_empty());
         connections.opened(NODE, ConnectionId::new_unchecked(2), &point(), Path::Direct, 0, false);
         assert!(peers.borrow().connected[&NODE].number > first);
+    }
+
+    /// A download of ten minutes over a line that lost a tenth of the packets was cut off when one was lost five times.
+    #[test]
+    fn a_peer_on_a_bad_line_is_given_more_time_and_less_again_when_it_is_better() {
+        let (mut connections, _) = Connections::new();
+        let id = ConnectionId::new_unchecked(1);
+        connections.opened(NODE, id, &point(), Path::Direct, 0, false);
+        let mut endured = |slowest: u64, faster: usize| {
+            connections.pinged(NODE, id, Some(Duration::from_millis(slowest)));
+            for _ in 0..faster {
+                connections.pinged(NODE, id, Some(Duration::from_millis(1)));
+            }
+            (1..).find(|_| connections.pinged(NODE, id, None)).unwrap()
+        };
+        assert_eq!(endured(300, 0), SILENCES);
+        assert_eq!(endured(2500, 0), 5);
+        assert_eq!(endured(60_000, 0), SILENCES_MAX);
+        assert_eq!(endured(1, 100), SILENCES);
     }
 
     #[test]

@@ -14,7 +14,7 @@ const RARELY: Duration = Duration::from_secs(15);
 
 /// No answer within this is told, and told again after as long. Two retransmissions fit in, and a machine that was out of
 /// breath for a moment.
-const PATIENCE: Duration = Duration::from_secs(4);
+pub(in crate::net) const PATIENCE: Duration = Duration::from_secs(4);
 
 /// How much a member matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

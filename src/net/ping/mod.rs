@@ -16,6 +16,7 @@ use std::{
     time::Duration,
 };
 
+pub(super) use beat::PATIENCE;
 use beat::Pace;
 use handler::Handler;
 use libp2p::{
