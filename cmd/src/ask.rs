@@ -56,10 +56,7 @@ pub(crate) async fn ask<A: Answer>(
     let client = Client::find(runtime.path(), flags.node.as_deref()).await?;
     let answer = question(&client).await?;
     if !flags.watch {
-        return match flags.output.output {
-            Output::Text => output::print(&answer.show()),
-            Output::Json => output::print_json(&answer),
-        };
+        return flags.output.output.show(&answer, || answer.show());
     }
     let mut signals =
         Signals::listen().map_err(|error| Failure::run(format_args!("cannot listen to signals: {error}")))?;
@@ -79,7 +76,7 @@ async fn follow<A: Answer>(
     loop {
         match output {
             Output::Text => output::redraw(&answer.show())?,
-            Output::Json => output::print_json_line(&answer)?,
+            format => format.show_next(&answer, || answer.show())?,
         }
         loop {
             sleep(PERIOD).await;

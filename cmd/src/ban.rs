@@ -8,13 +8,7 @@ use p2p_fed::{
 };
 use serde::Serialize;
 
-use crate::{
-    cli::LogFlags,
-    decree::NodeChoice,
-    exit::Failure,
-    issuer::IssuerFlags,
-    output::{self, Output, OutputFlags},
-};
+use crate::{cli::LogFlags, decree::NodeChoice, exit::Failure, issuer::IssuerFlags, output::OutputFlags};
 
 /// Lock one machine out, in a network with an issuer.
 ///
@@ -80,10 +74,7 @@ impl Ban {
         let decree = if is_new { draft.enact().await? } else { draft.decree.number - 1 };
         let name = member.as_ref().map(|member| member.name.as_str());
         let banned = Banned { node: &node.to_string(), name, invitation: invitation.as_deref(), decree };
-        match self.output.output {
-            Output::Json => output::print_json(&banned),
-            Output::Text => output::print(&for_people(&banned)),
-        }
+        self.output.output.show(&banned, || for_people(&banned))
     }
 }
 

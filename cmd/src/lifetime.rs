@@ -23,7 +23,7 @@ use crate::{
     clock, descriptors,
     exit::Failure,
     node_flags::NodeFlags,
-    output::{self, Output},
+    output::Output,
     signals::{Signal, Signals},
     token_source,
 };
@@ -144,22 +144,18 @@ struct Listening {
 /// Says on stdout that the node is bound and answers.
 fn announce(node: &Node, output: Output) {
     let addresses: Vec<_> = node.addresses().iter().map(ToString::to_string).collect();
-    let said = match output {
-        Output::Text => output::print(&format!("ready name={} addresses={}", node.name(), addresses.join(","))),
-        Output::Json => output::print_json_line(&Ready {
-            ready: true,
-            name: node.name(),
-            node: node.id().to_string(),
-            network: node.network(),
-            addresses,
-            fronts: node
-                .fronts()
-                .into_iter()
-                .map(|(service, on)| Listening { service, listen: on.to_string() })
-                .collect(),
-            control_socket: node.control_socket(),
-        }),
+    let fronts = node.fronts().into_iter().map(|(service, on)| Listening { service, listen: on.to_string() });
+    let ready = Ready {
+        ready: true,
+        name: node.name(),
+        node: node.id().to_string(),
+        network: node.network(),
+        addresses,
+        fronts: fronts.collect(),
+        control_socket: node.control_socket(),
     };
+    let text = || format!("ready name={} addresses={}", ready.name, ready.addresses.join(","));
+    let said = output.show_next(&ready, text);
     if said.is_err() {
         // Nobody reads it: no reason to end for a node that others depend on.
         tracing::debug!("nobody read that the node is ready");

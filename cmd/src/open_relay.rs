@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     descriptors,
     exit::Failure,
-    output::{self, Output},
+    output::Output,
     signals::{Signal, Signals},
 };
 
@@ -67,12 +67,8 @@ struct Ready<'a> {
 fn announce(name: &NodeName, relay: &OpenRelay, output: Output) {
     let id = relay.peer_id();
     let addresses: Vec<_> = relay.addresses().iter().map(|address| format!("{address}/p2p/{id}")).collect();
-    let said = match output {
-        Output::Text => output::print(&format!("ready name={name} addresses={}", addresses.join(","))),
-        Output::Json => {
-            output::print_json_line(&Ready { ready: true, name: name.as_str(), node: id.to_string(), addresses })
-        }
-    };
+    let ready = Ready { ready: true, name: name.as_str(), node: id.to_string(), addresses };
+    let said = output.show_next(&ready, || format!("ready name={name} addresses={}", ready.addresses.join(",")));
     if said.is_err() {
         tracing::debug!("nobody read that the relay is ready");
     }

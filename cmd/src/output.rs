@@ -18,9 +18,11 @@ pub(crate) enum Output {
     Text,
     /// For programs: one document, or one line each where results keep coming.
     Json,
+    /// The same for programs and people: one document, or one each where results keep coming.
+    Yaml,
 }
 
-/// `-o json`.
+/// `-o json`, `-o yaml`.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct OutputFlags {
     /// What results look like
@@ -43,20 +45,30 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     })
 }
 
-/// Prints a document.
-///
-/// # Errors
-/// When nobody can read it any more.
-pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    print(&serde_json::to_string_pretty(value).map_err(unwritable)?)
-}
+impl Output {
+    /// Prints the only result there is: `text` for people, `value` for programs.
+    ///
+    /// # Errors
+    /// When nobody can read it any more.
+    pub(crate) fn show(self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        match self {
+            Self::Text => print(&text()),
+            Self::Json => print(&serde_json::to_string_pretty(value).map_err(unwritable)?),
+            Self::Yaml => print(&serde_yaml::to_string(value).map_err(unwritable)?),
+        }
+    }
 
-/// Prints a document on one line.
-///
-/// # Errors
-/// When nobody can read it any more.
-pub(crate) fn print_json_line(value: &impl Serialize) -> Result<(), Failure> {
-    print(&serde_json::to_string(value).map_err(unwritable)?)
+    /// Prints one of several results, likewise.
+    ///
+    /// # Errors
+    /// When nobody can read it any more.
+    pub(crate) fn show_next(self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        match self {
+            Self::Text => print(&text()),
+            Self::Json => print(&serde_json::to_string(value).map_err(unwritable)?),
+            Self::Yaml => print(&format!("---\n{}", serde_yaml::to_string(value).map_err(unwritable)?)),
+        }
+    }
 }
 
 /// Prints a text in the place of the last one; below it, where there is no terminal.
@@ -67,6 +79,6 @@ pub(crate) fn redraw(text: &str) -> Result<(), Failure> {
     if io::stdout().is_terminal() { print(&format!("{CLEAR}{text}")) } else { print(&format!("{text}\n")) }
 }
 
-fn unwritable(error: serde_json::Error) -> Failure {
+fn unwritable(error: impl std::fmt::Display) -> Failure {
     Failure::run(format_args!("cannot write the result: {error}"))
 }

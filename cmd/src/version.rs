@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::{
     exit::Failure,
-    output::{self, Output, OutputFlags},
+    output::OutputFlags,
     table::{Table, or_dash},
 };
 
@@ -33,14 +33,17 @@ impl Version {
             libp2p: env!("P2P_FED_LIBP2P"),
             features: env!("P2P_FED_FEATURES").split_terminator(' ').collect(),
         };
-        if self.output.output == Output::Json {
-            return output::print_json(&facts);
-        }
+        self.output.output.show(&facts, || facts.page())
+    }
+}
+
+impl Facts {
+    fn page(&self) -> String {
         let mut table = Table::default();
-        table.row(["p2p-fed".to_owned(), facts.version.to_owned()]);
-        table.row(["commit".to_owned(), facts.commit.to_owned()]);
-        table.row(["libp2p".to_owned(), facts.libp2p.to_owned()]);
-        table.row(["features".to_owned(), or_dash((!facts.features.is_empty()).then(|| facts.features.join(" ")))]);
-        output::print(&table.to_string())
+        table.row(["p2p-fed".to_owned(), self.version.to_owned()]);
+        table.row(["commit".to_owned(), self.commit.to_owned()]);
+        table.row(["libp2p".to_owned(), self.libp2p.to_owned()]);
+        table.row(["features".to_owned(), or_dash((!self.features.is_empty()).then(|| self.features.join(" ")))]);
+        table.to_string()
     }
 }

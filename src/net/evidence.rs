@@ -92,10 +92,10 @@ impl Evidence {
         }
     }
 
-    /// A member dialled this node, from there.
-    pub(super) fn came_in(&mut self, peer: PeerId, from: &Multiaddr) {
+    /// A member dialled this node, from this machine or a private address, or from afar.
+    pub(super) fn came_in(&mut self, peer: PeerId, is_near: bool) {
         self.unreached.remove(&peer);
-        match listen::is_lan(from) {
+        match is_near {
             true => self.came_in.near += 1,
             false => self.came_in.afar += 1,
         }
@@ -228,7 +228,7 @@ mod tests {
         evidence.missed(2 * S, two, "no way");
         assert_eq!(evidence.facts(5 * S, &[]).unreached[&one.to_string()], Fault { why: "no way".into(), ago_s: 4 });
         evidence.reached(one, &address("/ip4/192.0.2.1/tcp/1"));
-        evidence.came_in(two, &address("/ip4/203.0.113.1/tcp/1"));
+        evidence.came_in(two, false);
         let facts = evidence.facts(5 * S, &[]);
         assert!(facts.unreached.is_empty());
         assert_eq!(facts.came_in, CameIn { near: 0, afar: 1 });

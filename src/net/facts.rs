@@ -62,7 +62,7 @@ pub struct Dials {
 /// Members that dialled this node since it started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CameIn {
-    /// From loopback or private addresses.
+    /// From this machine or private addresses.
     pub near: u64,
     /// From the internet.
     pub afar: u64,

@@ -11,6 +11,7 @@
 #![allow(clippy::print_stdout, reason = "what a test measured is shown with it")]
 #![allow(unreachable_pub, reason = "one crate, whose modules are each other's only users")]
 
+mod doctor;
 mod first_byte;
 mod idle;
 mod lab;

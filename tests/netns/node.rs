@@ -110,6 +110,14 @@ impl Node {
         addresses.into_iter().filter(|address| address.contains("p2p-circuit")).collect()
     }
 
+    /// What a command that asks it says: its exit code and stdout.
+    pub async fn ask(&self, args: &[&str]) -> (Option<i32>, String) {
+        let mut command = on(&self.host, binary());
+        command.args(args).args(["--node", &self.name]).env("XDG_RUNTIME_DIR", self.folder.join("run"));
+        let said = timeout(START, command.output()).await.expect("an answer").unwrap();
+        (said.status.code(), String::from_utf8(said.stdout).unwrap())
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()

@@ -77,6 +77,7 @@ impl Demo {
         let stdout = io::stdout();
         let style = match self.output.output {
             Output::Json => Style::Json,
+            Output::Yaml => return Err(Failure::usage("the demo is told as text or as json: choose one of them")),
             Output::Text if stdout.is_terminal() && wants_colour() => Style::Colour,
             Output::Text => Style::Plain,
         };

@@ -31,7 +31,7 @@ use crate::{
     cli::LogFlags,
     clock,
     exit::Failure,
-    output::{self, Output, OutputFlags},
+    output::OutputFlags,
     table::span,
     token_source::{self, TokenFlags},
 };
@@ -89,10 +89,7 @@ impl Doctor {
         let failed: Vec<_> =
             findings.iter().filter(|finding| finding.state == State::Fail).map(|finding| finding.check).collect();
         let report = Report { ok: failed.is_empty(), findings, facts };
-        match self.output.output {
-            Output::Text => output::print(&finding::page(&report.findings))?,
-            Output::Json => output::print_json(&report)?,
-        }
+        self.output.output.show(&report, || finding::page(&report.findings))?;
         match report.ok {
             true => Ok(()),
             false => Err(Failure::run(format_args!(

@@ -21,12 +21,7 @@ use self::{
     line::Line,
     statistics::{Statistics, Summary},
 };
-use crate::{
-    cli::LogFlags,
-    exit::Failure,
-    output::{self, Output, OutputFlags},
-    signals::Signals,
-};
+use crate::{cli::LogFlags, exit::Failure, output::OutputFlags, signals::Signals};
 
 /// How long there can be between two rounds. The shortest is half of what others answer.
 const INTERVAL: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(60 * 60));
@@ -177,10 +172,7 @@ impl Ping {
     }
 
     fn tell(&self, line: &Line) -> Result<(), Failure> {
-        match self.output.output {
-            Output::Text => output::print(&line.to_string()),
-            Output::Json => output::print_json_line(line),
-        }
+        self.output.output.show_next(line, || line.to_string())
     }
 }
 

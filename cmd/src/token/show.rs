@@ -8,7 +8,7 @@ use p2p_fed::token::{Description, InvitationDescription, OneTimeDescription, Sec
 use crate::{
     clock,
     exit::Failure,
-    output::{self, Output, OutputFlags},
+    output::OutputFlags,
     table::Table,
     token_source::{self, Masked, TokenFlags},
 };
@@ -37,10 +37,7 @@ impl Show {
             None => token_source::find(&TokenFlags { token_file: self.token_file, token: None }, None)?,
         };
         let description = token.describe(clock::unix_s());
-        match self.output.output {
-            Output::Json => output::print_json(&description),
-            Output::Text => output::print(&for_people(&description)),
-        }
+        self.output.output.show(&description, || for_people(&description))
     }
 }
 

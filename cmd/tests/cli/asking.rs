@@ -238,3 +238,21 @@ fn a_scorer_of_the_users_own_is_asked_and_told_of() {
     );
     assert!(host.run(&["status", "--node", "laptop"]).ok().contains(&format!("{policy} (failing)")));
 }
+
+#[test]
+fn yaml_says_what_json_says() {
+    let host = Host::with_token();
+    let node = host.node(&["serve", "llm@0", "--name", "one"]);
+    let page = host.run(&["status", "-o", "yaml"]).ok();
+    assert!(
+        page.starts_with("version: ") && page.contains("\nnode:\n  id: 12D3KooW") && page.contains("\n  name: one\n"),
+        "{page}"
+    );
+    assert!(host.run(&["version", "-o", "yaml"]).ok().contains("\nlibp2p: "));
+    assert!(host.run(&["doctor", "-o", "yaml"]).ok().starts_with("ok: true\nfindings:\n- check: node\n"));
+    let watch = Node::start(host.command(&["peers", "--watch", "-o", "yaml"]));
+    watch.says(|line| line == "---");
+    watch.says(|line| line == "peers: []");
+    drop(node);
+    host.run(&["demo", "-o", "yaml"]).refused(2, &["text or as json"]);
+}

@@ -120,7 +120,7 @@ fn flags_and_values_that_make_no_sense() {
         (&["serve", "--wait", "long"], "is not a span of time"),
         (&["serve", "--log-level", "loud"], "\"loud\" is no log filter"),
         (&["serve", "--log-format", "xml"], "\"xml\" is no log format"),
-        (&["serve", "-o", "yaml"], "invalid value 'yaml' for '--output <FORMAT>' [possible values: text, json]"),
+        (&["serve", "-o", "xml"], "invalid value 'xml' for '--output <FORMAT>' [possible values: text, json, yaml]"),
         (&["expose"], "nothing to expose: name a target"),
         (&["expose", "nowhere"], "\"nowhere\" is not a target"),
         (&["expose", "80", "81"], "service federated is exposed twice"),

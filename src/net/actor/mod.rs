@@ -603,7 +603,9 @@ impl Actor {
         match endpoint {
             ConnectedPoint::Dialer { address, .. } => self.evidence.reached(peer, address),
             ConnectedPoint::Listener { send_back_addr, .. } if path == Path::Direct => {
-                self.evidence.came_in(peer, send_back_addr);
+                let (from, mut own) = (listen::ip_of(send_back_addr), self.swarm.listeners().map(listen::ip_of));
+                let is_near = listen::is_lan(send_back_addr) || own.any(|own| own == from);
+                self.evidence.came_in(peer, is_near);
             }
             ConnectedPoint::Listener { .. } => {}
         }
