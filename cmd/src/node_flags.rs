@@ -92,6 +92,10 @@ pub(crate) struct NodeFlags {
     #[arg(long, value_name = "WHEN", env = "P2P_FED_RELAYING", help_heading = "Network")]
     relaying: Option<Serving>,
 
+    /// Do not ask the router for a port
+    #[arg(long, env = "P2P_FED_NO_PORT_MAPPING", value_parser = BoolishValueParser::new(), help_heading = "Network")]
+    no_port_mapping: bool,
+
     /// Do not look for members on the local network
     #[arg(long, env = "P2P_FED_NO_MDNS", value_parser = BoolishValueParser::new(), help_heading = "Network")]
     no_mdns: bool,
@@ -137,6 +141,7 @@ impl NodeFlags {
             relays: said(&self.relay),
             relaying: self.relaying,
             relay: RelaySettings::default(),
+            port_mapping: self.no_port_mapping.then_some(false),
             mdns: self.no_mdns.then_some(false),
             dht: if self.no_dht { Some(Meeting(Dht::Off)) } else { self.dht },
             lan: self.lan.then_some(true),

@@ -76,6 +76,10 @@ pub struct Settings {
     /// What it gives as one.
     #[serde(default)]
     pub relay: RelaySettings,
+    /// Ask the router for a port by UPnP, NAT-PMP or PCP, where this node has a private address. Default true. `lan` and
+    /// `announce_addrs` switch it off.
+    #[serde(default)]
+    pub port_mapping: Option<bool>,
     /// Look for members on the local network by multicast DNS. Default true.
     #[serde(default)]
     pub mdns: Option<bool>,
@@ -139,6 +143,7 @@ impl Settings {
             relays: self.relays.or(under.relays),
             relaying: self.relaying.or(under.relaying),
             relay: self.relay.over(under.relay),
+            port_mapping: self.port_mapping.or(under.port_mapping),
             mdns: self.mdns.or(under.mdns),
             dht: self.dht.or(under.dht),
             lan: self.lan.or(under.lan),
@@ -196,6 +201,7 @@ impl Settings {
                 websocket,
                 relaying: self.relaying.map_or(usual.relaying, |when| when.0),
                 relay_limits: self.relay.resolve()?,
+                port_mapping: self.port_mapping.unwrap_or(usual.port_mapping),
                 mdns: self.mdns.unwrap_or(usual.mdns),
                 dht: if lan { Dht::Off } else { self.dht.map_or(usual.dht, |dht| dht.0) },
                 lan,

@@ -18,8 +18,8 @@ const LIMIT: Duration = Duration::from_secs(5);
 const ANNOUNCED: usize = 8;
 const RELAYED: usize = 4;
 
-/// Addresses in a record that members got through to, which come first.
-const PROVED: usize = 2;
+/// Addresses in a record that lead here from outside, which come first.
+const OUTSIDE: usize = 4;
 
 /// Bytes of one of them.
 const ADDRESS_BYTES: usize = 128;
@@ -92,11 +92,11 @@ fn innermost(error: io::Error) -> io::Error {
 }
 
 /// What others are told: the addresses that the user announces, or those bound, loopback only where there is nothing else, and
-/// those where members got through (`proved`); and those by relays.
+/// those `outside` that members got through to or a router gave; and those by relays.
 pub(super) fn announced<'a>(
     config: &Config,
     listening: Vec<Multiaddr>,
-    proved: impl Iterator<Item = &'a Multiaddr>,
+    outside: impl Iterator<Item = &'a Multiaddr>,
 ) -> Vec<Multiaddr> {
     let (relayed, bound): (Vec<_>, Vec<_>) = listening.into_iter().partition(is_relayed);
     let mut addresses = if config.announce.is_empty() { bound } else { config.announce.clone() };
@@ -108,13 +108,13 @@ pub(super) fn announced<'a>(
     }
     let relayed = by_relays(relayed);
     sort(&mut addresses);
-    let mut proved: Vec<_> =
-        proved.filter(|_| config.announce.is_empty() && !config.lan).take(PROVED).cloned().collect();
-    addresses.retain(|address| !proved.contains(address));
-    addresses.truncate(ANNOUNCED - relayed.len() - proved.len());
-    proved.append(&mut addresses);
-    proved.extend(relayed);
-    proved
+    let mut outside: Vec<_> =
+        outside.filter(|_| config.announce.is_empty() && !config.lan).take(OUTSIDE).cloned().collect();
+    addresses.retain(|address| !outside.contains(address));
+    addresses.truncate(ANNOUNCED - relayed.len() - outside.len());
+    outside.append(&mut addresses);
+    outside.extend(relayed);
+    outside
 }
 
 /// Addresses by relays, as others are told them: without this node at the end, which they know; of a relay that can be dialled

@@ -27,6 +27,7 @@ mod door;
 mod evidence;
 pub mod facts;
 mod listen;
+mod mapping;
 pub mod mdns;
 mod members;
 mod mesh;
@@ -117,6 +118,8 @@ pub struct Config {
     pub relaying: Relaying,
     /// What it gives as one.
     pub relay_limits: RelayLimits,
+    /// Ask the router for a port, where the node has a private address.
+    pub port_mapping: bool,
     /// Look for members by mDNS.
     pub mdns: bool,
     /// Look for members in a DHT.
@@ -140,6 +143,7 @@ impl Default for Config {
             relays: Vec::new(),
             relaying: Relaying::default(),
             relay_limits: RelayLimits::default(),
+            port_mapping: true,
             mdns: true,
             dht: Dht::Public,
             lan: false,

@@ -6,6 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use futures::future::OptionFuture;
 use libp2p::{
     Multiaddr, PeerId, Swarm,
     core::transport::ListenerId,
@@ -26,7 +27,9 @@ use super::{
     behaviour::Behaviour,
     connections::Connections,
     dialback::{self, Dialback},
-    facts, listen, node_of,
+    facts, listen,
+    mapping::{Mapped, Mapping},
+    node_of,
     observed::Observed,
     peer_of,
     punch::{self, Puncher},
@@ -48,6 +51,8 @@ pub(super) struct Ways {
     puncher: Puncher,
     agreed: mpsc::Receiver<punch::Dial>,
     reachability: Reachability,
+    mapping: Option<Mapping>,
+    mapped: Mapped,
     dialback: Dialback,
     /// Dials that were agreed on, until it is known what came of them, and to whom.
     punching: HashMap<ConnectionId, PeerId>,
@@ -62,11 +67,14 @@ impl Ways {
         local: PeerId,
         [punches, dialbacks]: [mpsc::Receiver<Inbound>; 2],
         streams: Streams,
+        bound: watch::Receiver<Vec<Multiaddr>>,
         cancel: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (own, own_seen) = watch::channel(Arc::default());
         let (puncher, agreed, punching) = Puncher::new(punches, streams.clone(), own_seen, cancel.clone());
-        let (dialback, dialling) = Dialback::new(dialbacks, streams, cancel);
+        let (dialback, dialling) = Dialback::new(dialbacks, streams, cancel.clone());
+        let asks = config.port_mapping && config.announce.is_empty() && !config.lan && !listen::is_confined(config);
+        let (mapping, asking) = asks.then(|| Mapping::new(bound, cancel)).unzip();
         let mut reservations = Reservations::default();
         for address in &config.relays {
             if let (Some(relay), address) = split(address) {
@@ -83,13 +91,15 @@ impl Ways {
             puncher,
             agreed,
             reachability: Reachability::default(),
+            mapping,
+            mapped: Mapped::default(),
             dialback,
             punching: HashMap::new(),
             punches: facts::Punches::default(),
             is_reachable: false,
         };
         (ways, async {
-            tokio::join!(punching, dialling);
+            tokio::join!(punching, dialling, OptionFuture::from(asking));
         })
     }
 
@@ -108,9 +118,7 @@ impl Ways {
         let is_relay = match self.relaying {
             Relaying::Never => false,
             Relaying::Auto => {
-                let refuted: Vec<_> = self.reachability.known().filter(|(_, reach)| *reach == Reach::Refuted).collect();
-                let is_open =
-                    |address| listen::is_public(address) && !refuted.iter().any(|(known, _)| *known == address);
+                let is_open = |address| listen::is_public(address) && !self.is(address, Reach::Refuted);
                 self.is_reachable || self.announced.iter().any(is_open)
             }
             Relaying::Always => true,
@@ -188,7 +196,7 @@ impl Ways {
     }
 
     /// The relays that are known, and what came of dials from both ends.
-    pub(super) fn facts(&self) -> (Vec<facts::Relay>, facts::Punches, Vec<facts::Probed>) {
+    pub(super) fn facts(&self) -> facts::Facts {
         let probed = self.reachability.known().filter_map(|(address, reach)| {
             let is_reachable = match reach {
                 Reach::Unknown => return None,
@@ -197,13 +205,20 @@ impl Ways {
             };
             Some(facts::Probed { address: address.to_string(), is_reachable })
         });
-        (self.reservations.facts(), self.punches.clone(), probed.collect())
+        facts::Facts {
+            relays: self.reservations.facts(),
+            punches: self.punches.clone(),
+            probed: probed.collect(),
+            mapping: self.mapping.as_ref().map(Mapping::facts),
+            ..facts::Facts::default()
+        }
     }
 
     /// The next thing to be done for members.
     pub(super) async fn next(&mut self) -> Option<Wish> {
         tokio::select! {
             dial = self.agreed.recv() => dial.map(Wish::Dial),
+            mapped = changed(&mut self.mapping) => Some(Wish::Tell(mapped)),
             news = self.dialback.news() => news.map(|news| match news {
                 dialback::News::Question(question) => Wish::DialBack(question),
                 dialback::News::Answer(answer) => Wish::Learn(answer),
@@ -247,9 +262,22 @@ impl Ways {
         is_news
     }
 
-    /// Where members got through.
-    pub(super) fn proved(&self) -> impl Iterator<Item = &Multiaddr> {
-        self.reachability.known().filter(|(_, reach)| *reach == Reach::Proved).map(|(address, _)| address)
+    /// Ports of the router lead here.
+    pub(super) fn mapped(&mut self, now: Duration, mapped: Mapped) {
+        self.mapped = mapped;
+        self.tell(now);
+    }
+
+    /// Where members got through, and where they might, as the router says.
+    pub(super) fn outside(&self) -> impl Iterator<Item = &Multiaddr> {
+        let proved = self.reachability.known().filter(|(_, reach)| *reach == Reach::Proved).map(|(address, _)| address);
+        proved.chain(
+            self.mapped.iter().filter(|mapped| !self.is(mapped, Reach::Refuted) && !self.is(mapped, Reach::Proved)),
+        )
+    }
+
+    fn is(&self, address: &Multiaddr, reach: Reach) -> bool {
+        self.reachability.known().any(|known| known == (address, reach))
     }
 
     /// The network is another one.
@@ -312,18 +340,27 @@ impl Ways {
 
     fn tell(&mut self, now: Duration) {
         let candidates = self.observed.candidates(&self.announced);
-        self.reachability.candidates(now, candidates.iter().cloned());
+        self.reachability.candidates(now, self.mapped.iter().chain(&candidates).cloned());
         self.own.send_replace(Arc::new(candidates));
     }
 }
 
-/// What members want to be done.
+async fn changed(mapping: &mut Option<Mapping>) -> Mapped {
+    match mapping {
+        Some(mapping) => mapping.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What is to be done.
 #[derive(Debug)]
 pub(super) enum Wish {
     /// Both ends dial now.
     Dial(punch::Dial),
     /// A member wants to know whether it can be dialled.
     DialBack(dialback::Question),
+    /// The router opened ports, or closed them.
+    Tell(Mapped),
     /// A member has dialled this node.
     Learn(dialback::Answer),
 }

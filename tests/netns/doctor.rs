@@ -102,7 +102,7 @@ async fn a_ping_tells_when_a_relay_is_left() {
             front.peer("worker").await.filter(|peer| peer.path == "relayed").map(drop)
         })
         .await;
-        lab.heal();
+        lab.heal(&one, &other);
     };
     let ((code, page), ()) = tokio::join!(ping, heal);
     assert_eq!(code, Some(0), "{page}");

@@ -173,8 +173,9 @@ impl Actor {
         let mut swarm = Swarm::new(transport, behaviour, local, swarm_config);
         let bound = listen::bind(&mut swarm, &config).await?;
         let (connections, peers) = Connections::new();
-        let (ways, punching) = Ways::new(&config, local, [punches, dialbacks], streams.clone(), cancel.clone());
         let (addresses, addresses_seen) = watch::channel(bound);
+        let (ways, punching) =
+            Ways::new(&config, local, [punches, dialbacks], streams.clone(), addresses_seen.clone(), cancel.clone());
         let mdns = match config.mdns {
             true => Some(spawn_mdns(&config, &token, local, addresses_seen.clone(), &cancel)?),
             false => None,
@@ -347,7 +348,7 @@ impl Actor {
 
     /// What is known of the network, to be judged by others.
     fn facts(&mut self) -> Facts {
-        let (relays, punches, probed) = self.ways.facts();
+        let ways = self.ways.facts();
         let facts = self.evidence.facts(self.now(), &self.config.peers);
         let kademlia = self.swarm.behaviour_mut().kademlia.as_mut();
         let servers = kademlia.map(|kademlia| kademlia.kbuckets().map(|bucket| bucket.num_entries() as u64).sum());
@@ -360,9 +361,10 @@ impl Actor {
             is_lan: self.config.lan,
             mdns: self.mdns.as_ref().map(|mdns| mdns.links.borrow().clone()),
             dht: servers.and_then(|servers| Some(facts::Meeting { is_public, servers, ..facts.dht? })),
-            relays,
-            punches,
-            probed,
+            relays: ways.relays,
+            punches: ways.punches,
+            probed: ways.probed,
+            mapping: ways.mapping,
             ..facts
         }
     }
@@ -405,6 +407,10 @@ impl Actor {
             Wish::Dial(dial) => self.ways.dial(&mut self.swarm, dial),
             Wish::DialBack(question) => {
                 self.ways.dial_back(&mut self.swarm, &self.admission, &self.connections, question);
+            }
+            Wish::Tell(mapped) => {
+                self.ways.mapped(self.now(), mapped);
+                self.addresses_changed();
             }
             Wish::Learn(answer) => {
                 if self.ways.learn(self.now(), answer) {
@@ -644,7 +650,7 @@ impl Actor {
     /// Tells the DHT, mDNS and the layers above where this node listens now.
     fn addresses_changed(&mut self) {
         let listening: Vec<Multiaddr> = self.swarm.listeners().cloned().collect();
-        let announced = listen::announced(&self.config, listening, self.ways.proved());
+        let announced = listen::announced(&self.config, listening, self.ways.outside());
         // Those by relays are added and taken back by the relays' own behaviour.
         let old: Vec<_> =
             self.swarm.external_addresses().filter(|address| !listen::is_relayed(address)).cloned().collect();
