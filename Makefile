@@ -87,10 +87,10 @@ netns-first-byte: build netns-tools ## how long the first byte takes from a cold
 	RUNS=$(RUNS) $(NETNS) the_table_of_first_bytes
 
 netns-tools:
-	@missing=; for tool in ip nft conntrack setpriv curl python3; do \
+	@missing=; for tool in ip nft conntrack setpriv curl python3 miniupnpd; do \
 		PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then $(SUDO) apt-get update -qq && \
-		$(SUDO) $(APT) iproute2 nftables conntrack util-linux curl python3; fi
+		$(SUDO) $(APT) iproute2 nftables conntrack util-linux curl python3 miniupnpd-nftables; fi
 
 sim: ## the seeded simulation alone, longer: make sim SEEDS=10000
 	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release --locked --package p2p-fed-ledger --test sim

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use libp2p::{Multiaddr, multiaddr::Protocol};
 use portmapper::{Client, Config, Protocol as Carrier};
 use tokio::{
@@ -98,13 +99,13 @@ async fn ask(mut own: watch::Receiver<Vec<Multiaddr>>, tell: watch::Sender<Mappe
             is_new
         });
     }
-    ports.iter().for_each(|port| port.client.deactivate());
-    let released = async {
-        for outside in [&mut tcp, &mut quic] {
-            let _ = outside.wait_for(Option::is_none).await;
-        }
-    };
-    if timeout(RELEASE, released).await.is_err() {
+    let given = ports.iter().zip([tcp, quic]).filter(|(_, outside)| outside.borrow().is_some());
+    let released = given.map(|(port, _)| {
+        port.client.deactivate();
+        // Nothing tells when the router has the port back. What is asked next is answered after that.
+        port.client.probe()
+    });
+    if timeout(RELEASE, join_all(released)).await.is_err() {
         tracing::debug!("the router did not take its ports back in time; they end by themselves");
     }
 }

@@ -14,7 +14,8 @@ use std::{
 use p2p_fed_netns::{Counts, Internet, Port, Quality};
 
 use crate::{
-    router::{Nat, blocked, firewall, nat},
+    node::on,
+    router::{Nat, OPENED, blocked, firewall, nat, openable, opener},
     shell::{feed, run, tried},
 };
 
@@ -187,6 +188,24 @@ impl Lab {
         self.between(one, other, Quality::default());
     }
 
+    /// Lets a site's router open ports for whoever asks, until what is returned is dropped.
+    pub fn opening(&self, site: &Host) -> (tokio::process::Child, tempfile::TempDir) {
+        let router = self.border(site).to_owned();
+        self.rules(&router, openable());
+        let folder = tempfile::tempdir().unwrap();
+        let (config, pid) = (folder.path().join("conf"), folder.path().join("pid"));
+        fs::write(&config, opener()).unwrap();
+        let host = Host { space: router, address: site.address.clone(), port: None };
+        let mut opener = on(&host, "miniupnpd");
+        opener.arg("-d").arg("-f").arg(config).arg("-P").arg(pid).stdout(Stdio::null()).stderr(Stdio::null());
+        (opener.spawn().expect("miniupnpd"), folder)
+    }
+
+    /// How many ports it has opened.
+    pub fn opened(&self, site: &Host) -> usize {
+        run(&format!("ip netns exec {} nft list chain {OPENED}", self.border(site))).matches("dnat").count()
+    }
+
     /// A firewall on a public host: it lets in answers alone.
     pub fn shut(&self, host: &Host) {
         self.rules(&host.space, &firewall());
@@ -266,7 +285,7 @@ fn watch() {
     );
     WATCHES.get_or_init(|| {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &script]).process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        shell.args(["-c", &script]).process_group(0).stdin(Stdio::piped()).stdout(Stdio::null());
         shell.spawn().expect("a shell")
     });
 }

@@ -16,6 +16,7 @@ mod first_byte;
 mod idle;
 mod lab;
 mod lines;
+mod mapping;
 mod nats;
 mod node;
 mod open_relay;

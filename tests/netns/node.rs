@@ -15,6 +15,9 @@ use crate::lab::Host;
 /// From the start of a node to its `ready` line.
 const START: Duration = Duration::from_secs(20);
 
+/// From asking a node until it has said all; a ping may go on for half a minute.
+const ANSWER: Duration = Duration::from_secs(60);
+
 /// A network's token, and where its nodes keep their state.
 pub struct Network {
     folder: TempDir,
@@ -114,13 +117,20 @@ impl Node {
     pub async fn ask(&self, args: &[&str]) -> (Option<i32>, String) {
         let mut command = on(&self.host, binary());
         command.args(args).args(["--node", &self.name]).env("XDG_RUNTIME_DIR", self.folder.join("run"));
-        let said = timeout(START, command.output()).await.expect("an answer").unwrap();
+        let said = timeout(ANSWER, command.output()).await.expect("an answer").unwrap();
         (said.status.code(), String::from_utf8(said.stdout).unwrap())
     }
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// Stops it in good order.
+    pub async fn stop(mut self) {
+        let pid = self.process.id().expect("it runs").to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+        timeout(START, self.process.wait()).await.expect("a node that stops").unwrap();
     }
 
     pub async fn kill(mut self) {

@@ -95,3 +95,49 @@ pub fn blocked(protocol: &str) -> String {
         "
     )
 }
+
+/// The chain with the ports that miniupnpd opened.
+pub const OPENED: &str = "inet miniupnpd opened";
+
+/// Chains for miniupnpd.
+pub fn openable() -> &'static str {
+    "table inet miniupnpd {
+        chain forward {
+            type filter hook forward priority 1; policy accept;
+            jump passed
+        }
+        chain pre {
+            type nat hook prerouting priority -101; policy accept;
+            jump opened
+        }
+        chain post {
+            type nat hook postrouting priority 101; policy accept;
+            jump answered
+        }
+        chain passed {
+        }
+        chain opened {
+        }
+        chain answered {
+        }
+    }
+    "
+}
+
+/// How miniupnpd is told of them.
+pub fn opener() -> &'static str {
+    "ext_ifname=eth0
+listening_ip=lan0
+enable_natpmp=yes
+enable_upnp=yes
+secure_mode=yes
+upnp_table_name=miniupnpd
+upnp_nat_table_name=miniupnpd
+upnp_forward_chain=passed
+upnp_nat_chain=opened
+upnp_nat_postrouting_chain=answered
+uuid=00000000-0000-4000-8000-000000000000
+allow 1024-65535 0.0.0.0/0 1024-65535
+deny 0-65535 0.0.0.0/0 0-65535
+"
+}
