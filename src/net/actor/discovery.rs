@@ -9,10 +9,7 @@ use libp2p::{
         dial_opts::{DialOpts, PeerCondition},
     },
 };
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinHandle,
-};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::Actor;
@@ -23,7 +20,7 @@ use crate::{
         admission::Standing,
         complaint,
         dialer::{Source, Target},
-        facts, listen, mdns, node_of,
+        listen, mdns, node_of,
         rendezvous::Step,
     },
     token::Token,
@@ -34,12 +31,6 @@ const REMIND: Duration = Duration::from_secs(600);
 
 /// A public DHT that has not answered by then is out of reach.
 const DHT_SILENCE: Duration = Duration::from_secs(20);
-
-pub(super) struct Mdns {
-    pub(super) found: mpsc::Receiver<mdns::Discovered>,
-    pub(super) links: watch::Receiver<Vec<facts::Link>>,
-    pub(super) task: JoinHandle<()>,
-}
 
 impl Actor {
     pub(super) fn found(&mut self, now: Duration, peer: PeerId, mut addresses: Vec<Multiaddr>, source: Source) {
@@ -183,7 +174,7 @@ impl Actor {
     }
 }
 
-pub(super) async fn next_found(mdns: &mut Option<Mdns>) -> Option<mdns::Discovered> {
+pub(super) async fn next_found(mdns: &mut Option<mdns::Running>) -> Option<mdns::Discovered> {
     match mdns {
         Some(mdns) => mdns.found.recv().await,
         None => std::future::pending().await,
@@ -196,12 +187,11 @@ pub(super) fn spawn_mdns(
     local: PeerId,
     addresses: watch::Receiver<Vec<Multiaddr>>,
     cancel: &CancellationToken,
-) -> Result<Mdns, Error> {
+) -> Result<mdns::Running, Error> {
     let interfaces = match listen::is_confined(config) {
         true => mdns::Interfaces::Loopback,
         false => mdns::Interfaces::All,
     };
     let config = mdns::Config { service: token.mdns_name().to_owned(), interfaces, port: config.mdns_port };
-    let (found, links, task) = mdns::spawn(config, local, addresses, cancel.clone())?;
-    Ok(Mdns { found, links, task })
+    Ok(mdns::spawn(config, local, addresses, cancel.clone())?)
 }

@@ -30,7 +30,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use discovery::{Mdns, next_found, spawn_mdns};
+use discovery::{next_found, spawn_mdns};
 
 use super::{
     Acceptance, Command, Config, DIRECT, Dht, Error, Frame, Guests, Meter, Path, Peers, Receipt, Refused, Relaying,
@@ -45,7 +45,7 @@ use super::{
     door::{self, Door},
     evidence::Evidence,
     facts::{self, Facts},
-    listen,
+    listen, mdns,
     mesh::{self, Scores},
     neighbours::PICKED,
     node_of, peer_of, ping,
@@ -132,7 +132,7 @@ pub(super) struct Actor {
     frames: mpsc::Sender<Frame>,
     meter: Meter,
     addresses: watch::Sender<Vec<Multiaddr>>,
-    mdns: Option<Mdns>,
+    mdns: Option<mdns::Running>,
     cancel: CancellationToken,
 }
 

@@ -106,11 +106,21 @@ pub enum Error {
     Bind(#[source] io::Error),
 }
 
+/// What looks for peers.
+#[derive(Debug)]
+pub struct Running {
+    /// Peers that were heard. It holds 64 and drops the newest when full, since each peer is told again.
+    pub found: mpsc::Receiver<Discovered>,
+    /// What came of each interface.
+    pub links: watch::Receiver<Vec<facts::Link>>,
+    /// Ends only after the token was cancelled, and is to be joined.
+    pub task: JoinHandle<()>,
+}
+
 /// Starts to look for peers and to be found, until `cancel`; then takes its announcements back and ends.
 ///
-/// `addresses` are where this node listens now, each a concrete IP address; others are not said. The receiver holds 64 and
-/// drops the newest when full, since each peer is told again. The watch says what came of each interface. The handle ends only
-/// after `cancel`, and is to be joined. Must be called within a Tokio runtime.
+/// `addresses` are where this node listens now, each a concrete IP address; others are not said. Must be called within a Tokio
+/// runtime.
 ///
 /// # Errors
 /// See [`Error`]. A link that fails while others work is a warning, and is tried again with the next reading.
@@ -119,14 +129,14 @@ pub fn spawn(
     peer: PeerId,
     mut addresses: watch::Receiver<Vec<Multiaddr>>,
     cancel: CancellationToken,
-) -> Result<(mpsc::Receiver<Discovered>, watch::Receiver<Vec<facts::Link>>, JoinHandle<()>), Error> {
+) -> Result<Running, Error> {
     let label = message::random_label(&mut rand::rng());
     let names = Names::new(config.service.trim_matches('.'), &label).map_err(|_| Error::Service)?;
-    let (sender, receiver) = mpsc::channel(FOUND_QUEUE);
+    let (sender, found) = mpsc::channel(FOUND_QUEUE);
     let own = addresses.borrow_and_update().clone();
     let (told, links) = watch::channel(Vec::new());
     let actor = Actor::bind(config, names, peer, own, sender, told)?;
-    Ok((receiver, links, tokio::spawn(actor.run(addresses, cancel))))
+    Ok(Running { found, links, task: tokio::spawn(actor.run(addresses, cancel)) })
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ impl Node {
         let config = Config { service: service.to_owned(), interfaces: Interfaces::Loopback, port };
         let (peer, cancel) = (PeerId::random(), CancellationToken::new());
         let (own, addresses) = watch::channel(parse(own));
-        let (found, _, task) = spawn(config, peer, addresses, cancel.clone()).unwrap();
+        let Running { found, task, .. } = spawn(config, peer, addresses, cancel.clone()).unwrap();
         Self { peer, own, found, cancel, task }
     }
 
