@@ -51,6 +51,8 @@ pub(super) struct Ways {
     puncher: Puncher,
     agreed: mpsc::Receiver<punch::Dial>,
     reachability: Reachability,
+    /// Where this node listens, whatever others are told.
+    bound: watch::Sender<Vec<Multiaddr>>,
     mapping: Option<Mapping>,
     mapped: Mapped,
     dialback: Dialback,
@@ -67,14 +69,14 @@ impl Ways {
         local: PeerId,
         [punches, dialbacks]: [mpsc::Receiver<Inbound>; 2],
         streams: Streams,
-        bound: watch::Receiver<Vec<Multiaddr>>,
         cancel: CancellationToken,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
         let (own, own_seen) = watch::channel(Arc::default());
         let (puncher, agreed, punching) = Puncher::new(punches, streams.clone(), own_seen, cancel.clone());
         let (dialback, dialling) = Dialback::new(dialbacks, streams, cancel.clone());
         let asks = config.port_mapping && config.announce.is_empty() && !config.lan && !listen::is_confined(config);
-        let (mapping, asking) = asks.then(|| Mapping::new(bound, cancel)).unzip();
+        let (bound, bound_seen) = watch::channel(Vec::new());
+        let (mapping, asking) = asks.then(|| Mapping::new(bound_seen, cancel)).unzip();
         let mut reservations = Reservations::default();
         for address in &config.relays {
             if let (Some(relay), address) = split(address) {
@@ -91,6 +93,7 @@ impl Ways {
             puncher,
             agreed,
             reachability: Reachability::default(),
+            bound,
             mapping,
             mapped: Mapped::default(),
             dialback,
@@ -111,6 +114,12 @@ impl Ways {
 
     /// This node's own addresses are these now.
     pub(super) fn announced(&mut self, now: Duration, swarm: &mut Swarm<Behaviour>, announced: &[Multiaddr]) {
+        let bound: Vec<Multiaddr> = swarm.listeners().filter(|address| !listen::is_relayed(address)).cloned().collect();
+        self.bound.send_if_modified(|known| {
+            let is_new = *known != bound;
+            *known = bound;
+            is_new
+        });
         self.announced = announced.iter().filter(|address| punch::opens(address)).cloned().collect();
         self.upgrades.hurry(now);
         self.tell(now);

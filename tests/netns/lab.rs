@@ -188,13 +188,13 @@ impl Lab {
         self.between(one, other, Quality::default());
     }
 
-    /// Lets a site's router open ports for whoever asks, until what is returned is dropped.
-    pub fn opening(&self, site: &Host) -> (tokio::process::Child, tempfile::TempDir) {
+    /// Lets a site's router open ports for whoever asks, by `upnp` or `natpmp` (with PCP), until what is returned is dropped.
+    pub fn opening(&self, site: &Host, speaks: &str) -> (tokio::process::Child, tempfile::TempDir) {
         let router = self.border(site).to_owned();
         self.rules(&router, openable());
         let folder = tempfile::tempdir().unwrap();
         let (config, pid) = (folder.path().join("conf"), folder.path().join("pid"));
-        fs::write(&config, opener()).unwrap();
+        fs::write(&config, opener(speaks)).unwrap();
         let host = Host { space: router, address: site.address.clone(), port: None };
         let mut opener = on(&host, "miniupnpd");
         opener.arg("-d").arg("-f").arg(config).arg("-P").arg(pid).stdout(Stdio::null()).stderr(Stdio::null());

@@ -12,13 +12,11 @@ use crate::{
 
 const S: Duration = Duration::from_secs(1);
 
-#[tokio::test]
-#[ignore = "needs root: make netns"]
-async fn a_router_that_opens_ports_makes_relays_needless_and_gets_them_back() {
+async fn a_router_that_opens_ports_makes_relays_needless_and_gets_them_back(speaks: &str) {
     let (mut lab, network) = (Lab::new(), Network::new().await);
     let public = lab.public("meeting");
     let (home, other) = (lab.site("home", Nat::Cone), lab.site("other", Nat::Symmetric));
-    let _router = lab.opening(&home);
+    let _router = lab.opening(&home, speaks);
     let alone = [&["--relaying", "never"], &PRIVATE[..]].concat();
     let meeting = network.start(&public, "meeting", &[&["serve"], &alone[..]].concat()).await;
     let peer = ["--peer", meeting.address("tcp")];
@@ -43,4 +41,17 @@ async fn a_router_that_opens_ports_makes_relays_needless_and_gets_them_back() {
 
     worker.stop().await;
     within(10 * S, "the ports to be closed", async || (lab.opened(&home) == 0).then_some(())).await;
+}
+
+#[tokio::test]
+#[ignore = "needs root: make netns"]
+async fn a_router_with_upnp_opens_ports_and_gets_them_back() {
+    a_router_that_opens_ports_makes_relays_needless_and_gets_them_back("upnp").await;
+}
+
+/// Only UPnP was ever asked by.
+#[tokio::test]
+#[ignore = "needs root: make netns"]
+async fn a_router_with_nat_pmp_alone_opens_ports_and_gets_them_back() {
+    a_router_that_opens_ports_makes_relays_needless_and_gets_them_back("natpmp").await;
 }

@@ -124,12 +124,14 @@ pub fn openable() -> &'static str {
     "
 }
 
-/// How miniupnpd is told of them.
-pub fn opener() -> &'static str {
-    "ext_ifname=eth0
+/// How miniupnpd is told of them, and which protocol it `speaks`.
+pub fn opener(speaks: &str) -> String {
+    let [upnp, natpmp] = ["upnp", "natpmp"].map(|protocol| if protocol == speaks { "yes" } else { "no" });
+    format!(
+        "ext_ifname=eth0
 listening_ip=lan0
-enable_natpmp=yes
-enable_upnp=yes
+enable_natpmp={natpmp}
+enable_upnp={upnp}
 secure_mode=yes
 upnp_table_name=miniupnpd
 upnp_nat_table_name=miniupnpd
@@ -140,4 +142,5 @@ uuid=00000000-0000-4000-8000-000000000000
 allow 1024-65535 0.0.0.0/0 1024-65535
 deny 0-65535 0.0.0.0/0 0-65535
 "
+    )
 }

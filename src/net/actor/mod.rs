@@ -174,8 +174,7 @@ impl Actor {
         let bound = listen::bind(&mut swarm, &config).await?;
         let (connections, peers) = Connections::new();
         let (addresses, addresses_seen) = watch::channel(bound);
-        let (ways, punching) =
-            Ways::new(&config, local, [punches, dialbacks], streams.clone(), addresses_seen.clone(), cancel.clone());
+        let (ways, punching) = Ways::new(&config, local, [punches, dialbacks], streams.clone(), cancel.clone());
         let mdns = match config.mdns {
             true => Some(spawn_mdns(&config, &token, local, addresses_seen.clone(), &cancel)?),
             false => None,
