@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! 5  node      config      telemetry       composition
-//! 4  worker    front       api             roles; they never import each other
+//! 4  worker    front       api   edgevpn   roles; they never import each other
 //! 3  gossip    tunnel      balance         mechanisms
 //! 2  net                                   the only module that names libp2p's Swarm
 //! 1  token     identity  proxy_protocol  certificate
@@ -20,6 +20,7 @@ pub mod balance;
 pub mod certificate;
 pub mod config;
 pub mod direct;
+pub mod edgevpn;
 pub mod front;
 pub mod gossip;
 pub mod identity;

@@ -149,6 +149,7 @@ impl NodeFlags {
             drain_timeout: self.drain_timeout,
             exports: None,
             fronts: None,
+            localai_network_id: None,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::{
     transports::{secured, transports, used},
 };
 use crate::{
+    edgevpn::{self, LocalAi},
     identity::NodeName,
     net::{self, Dht, Transport},
     node,
@@ -102,6 +103,10 @@ pub struct Settings {
     /// The listeners that balance. Default none; at most 64.
     #[serde(default)]
     pub fronts: Option<Vec<FrontSettings>>,
+    /// Which of the LocalAI networks that share the token, by the id that LocalAI knows it by. Default none; means nothing in a
+    /// strict network.
+    #[serde(default, deserialize_with = "text::option")]
+    pub localai_network_id: Option<LocalAi>,
 }
 
 impl Settings {
@@ -151,6 +156,7 @@ impl Settings {
             drain_timeout: self.drain_timeout.or(under.drain_timeout),
             exports: self.exports.or(under.exports),
             fronts: self.fronts.or(under.fronts),
+            localai_network_id: self.localai_network_id.or(under.localai_network_id),
         }
     }
 
@@ -209,6 +215,7 @@ impl Settings {
             },
             exports,
             fronts: fronts(self.fronts.unwrap_or_default())?,
+            edgevpn: edgevpn::Config { localai: self.localai_network_id.unwrap_or_default() },
         })
     }
 }

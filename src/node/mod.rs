@@ -45,6 +45,7 @@ use membership::Membership;
 use crate::{
     api,
     direct::{self, Direct},
+    edgevpn,
     gossip::Gossip,
     identity::{KeyFile, NodeName, RuntimeDir, StateDir},
     ledger::{self, IssuerKey, NetworkId, NodeId},
@@ -75,6 +76,8 @@ pub struct Config {
     pub exports: Vec<Export>,
     /// What it balances.
     pub fronts: Vec<Front>,
+    /// How it takes part in edgevpn's ledger, in a compat network.
+    pub edgevpn: edgevpn::Config,
 }
 
 /// How a drain ended.

@@ -6,7 +6,7 @@ use ed25519_dalek::SigningKey;
 use p2p_fed::{
     api,
     balance::Policy,
-    front,
+    edgevpn, front,
     ledger::{Decree, NodeId, Roles, Serial, SignedDecree, View},
     net::Config as NetConfig,
     node::{Config, Error, Front, Node},
@@ -56,6 +56,7 @@ impl Network {
             net,
             exports: Vec::new(),
             fronts: Vec::new(),
+            edgevpn: edgevpn::Config::default(),
         }
     }
 

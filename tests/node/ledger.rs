@@ -6,6 +6,7 @@ use std::{
 };
 
 use p2p_fed::{
+    edgevpn,
     ledger::View,
     net,
     node::{Config, Front, Node},
@@ -47,6 +48,7 @@ impl Host {
             net,
             exports,
             fronts,
+            edgevpn: edgevpn::Config::default(),
         };
         Node::start(config, Token::clone(token)).await.unwrap()
     }
@@ -107,6 +109,7 @@ async fn a_restarted_node_is_believed_although_its_disk_was_lost() {
         net,
         exports: Vec::new(),
         fronts: Vec::new(),
+        edgevpn: edgevpn::Config::default(),
     };
     let two = Node::start(with_key("lost", quiet(one.addresses())), Token::clone(&token)).await.unwrap();
     let id = two.id();

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use ed25519_dalek::SigningKey;
 use p2p_fed::{
+    edgevpn,
     identity::{RuntimeDir, StateDir},
     ledger::{self, Input, Ledger, Moment, NetworkId, NodeId, Output, Record, SignedRecord, Statement, Verdict},
     net,
@@ -25,6 +26,7 @@ fn config(folder: &Path, net: net::Config) -> Config {
         net,
         exports: Vec::new(),
         fronts: Vec::new(),
+        edgevpn: edgevpn::Config::default(),
     }
 }
 

@@ -14,7 +14,7 @@ use anyhow::{Context, bail};
 use futures::future::{join_all, select_all};
 use p2p_fed::{
     balance::Policy,
-    front, identity,
+    edgevpn, front, identity,
     net::{self, Dht},
     node::{self, Node},
     token::{Mint, Token},
@@ -223,6 +223,7 @@ fn config(name: &str, folder: &Path) -> anyhow::Result<node::Config> {
         net: net::Config { listen, mdns: false, dht: Dht::Off, lan: true, ..net::Config::default() },
         exports: Vec::new(),
         fronts: Vec::new(),
+        edgevpn: edgevpn::Config::default(),
     })
 }
 
