@@ -392,6 +392,7 @@ impl Replica {
             record: Arc::clone(held.saying.signed.record()),
             fresh: held.fresh,
             quarantined: held.evidence.is_some(),
+            legacy: false,
         };
         self.held.iter().map(|(owner, held)| (*owner, entry(held))).collect()
     }

@@ -25,6 +25,9 @@ pub struct Entry {
     /// The owner's key signed two different records with one number: it is misused, or two processes share it. Both
     /// records are kept as evidence and spread, so that every node agrees. It lasts as long as the node is known.
     pub quarantined: bool,
+    /// It is no record of this ledger's: it stands for a node of another program, of which another ledger tells, and nobody has
+    /// signed it. Never true in a view that comes from this package.
+    pub legacy: bool,
 }
 
 impl View {

@@ -26,7 +26,9 @@ fn record(id: u8) -> Record {
 }
 
 fn view_of(revision: u64, records: impl IntoIterator<Item = Record>) -> View {
-    let entry = |record: Record| (record.owner, Entry { record: Arc::new(record), fresh: true, quarantined: false });
+    let entry = |record: Record| {
+        (record.owner, Entry { record: Arc::new(record), fresh: true, quarantined: false, legacy: false })
+    };
     View { revision, nodes: records.into_iter().map(entry).collect() }
 }
 

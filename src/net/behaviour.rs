@@ -1,5 +1,5 @@
-//! What this node speaks: among members everything, with servers of a DHT Kademlia and identify alone, and with any relay what
-//! one asks of relays.
+//! What this node speaks: among members everything, with servers of a DHT Kademlia and identify alone, with any relay what
+//! one asks of relays, and in a compat network with nodes of edgevpn's what they speak.
 
 use std::io;
 
@@ -10,9 +10,9 @@ use libp2p::{
 
 use super::{
     Dht,
-    admission::Admission,
+    admission::{Admission, Standing},
     dht,
-    members::Members,
+    gate::Gate,
     mesh::{self, Gossipsub},
     meter::Meter,
     ping,
@@ -40,7 +40,10 @@ pub(super) struct Behaviour {
     pub(super) kademlia: Toggle<kad::Behaviour<kad::store::MemoryStore>>,
     /// The client's side. It asks where it is told to, and takes circuits from relays that it asked.
     pub(super) relays: relay::client::Behaviour,
-    pub(super) members: Members<MemberBehaviour>,
+    pub(super) members: Gate<MemberBehaviour>,
+    pub(super) legacy: Toggle<Gate<ping::Behaviour>>,
+    /// Of edgevpn's protocols, which members speak as well in a compat network.
+    foreign: Toggle<Gate<streams::Behaviour>>,
 }
 
 /// What only members meet.
@@ -57,7 +60,7 @@ impl Behaviour {
         keypair: &identity::Keypair,
         dht: Dht,
         admission: Admission,
-        streams: streams::Behaviour,
+        (streams, foreign): (streams::Behaviour, Option<streams::Behaviour>),
         topics: Allowed,
         meter: Meter,
         (relays, given): (relay::client::Behaviour, Limits),
@@ -82,7 +85,24 @@ impl Behaviour {
             identify: identify::Behaviour::new(identify),
             kademlia: dht::behaviour(local, dht).into(),
             relays,
-            members: Members::new(members, admission),
+            legacy: foreign
+                .is_some()
+                .then(|| Gate::new(ping::Behaviour::default(), admission.clone(), is_legacy))
+                .into(),
+            foreign: foreign.map(|foreign| Gate::new(foreign, admission.clone(), is_known)).into(),
+            members: Gate::new(members, admission, is_member),
         })
     }
+}
+
+fn is_member(standing: Standing) -> bool {
+    matches!(standing, Standing::Member { .. })
+}
+
+fn is_legacy(standing: Standing) -> bool {
+    standing == Standing::Legacy
+}
+
+fn is_known(standing: Standing) -> bool {
+    standing != Standing::Stranger
 }

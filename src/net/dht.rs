@@ -7,7 +7,7 @@ use libp2p::{Multiaddr, PeerId, StreamProtocol, kad, multiaddr::Protocol};
 use super::Dht;
 
 /// The DHT's protocol: that of the public one, which edgevpn uses as well.
-const KADEMLIA: StreamProtocol = StreamProtocol::new("/ipfs/kad/1.0.0");
+pub(super) const KADEMLIA: StreamProtocol = StreamProtocol::new("/ipfs/kad/1.0.0");
 
 /// Rendezvous kept by a member: the windows of one network, a quarter of an hour of them; and providers of each: its nodes.
 const KEYS_MAX: usize = 64;

@@ -26,10 +26,11 @@ mod dialer;
 mod door;
 mod evidence;
 pub mod facts;
+mod gate;
+mod legacy;
 mod listen;
 mod mapping;
 pub mod mdns;
-mod members;
 mod mesh;
 mod meter;
 mod mtu;
@@ -65,6 +66,7 @@ pub use admission::{Denial, Error as AdmissionError, Guests};
 pub use bars::{Bar, Refused};
 pub use door::KNOCK;
 use facts::Facts;
+pub use legacy::{Legacy, LegacyArrivals, PUBSUB, SERVICE};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, gossipsub};
 pub use listen::is_lan;
 pub use meter::{Meter, Traffic, Volume};
@@ -232,6 +234,7 @@ pub struct Net {
     refused: watch::Receiver<Arc<Refused>>,
     transports: Transports,
     meter: Meter,
+    legacy: Option<Legacy>,
 }
 
 /// What arrives from other members. Each queue has one reader.
@@ -247,6 +250,8 @@ pub struct Arrivals {
     pub directs: mpsc::Receiver<Inbound>,
     /// Fresh connections whose first byte is [`KNOCK`]. Nothing of them was read, and who they come from is not known.
     pub knocks: mpsc::Receiver<TcpStream>,
+    /// Streams of edgevpn's protocols, in a compat network.
+    pub legacy: Option<LegacyArrivals>,
 }
 
 #[derive(Debug)]
@@ -279,6 +284,7 @@ impl Net {
         let (commands, queue) = mpsc::channel(COMMANDS);
         let (frames, arriving) = mpsc::channel(GOSSIP_QUEUE);
         let built = actor::Actor::bind(config, identity, token, guests, frames, queue, cancel.clone()).await?;
+        let (legacy, legacy_arrivals) = built.legacy.unzip();
         let net = Self {
             node: identity.node_id(),
             commands,
@@ -290,6 +296,7 @@ impl Net {
             refused: built.refused,
             transports,
             meter: built.meter,
+            legacy,
         };
         let renewals = renewals::hear(built.renewals, built.admission, cancel.clone());
         let round_trips = round_trip::answer(built.round_trips, cancel);
@@ -299,6 +306,7 @@ impl Net {
             syncs: built.syncs,
             directs: built.directs,
             knocks: built.knocks,
+            legacy: legacy_arrivals,
         };
         let (network, punching) = (built.actor.run(), built.punching);
         Ok((net, arrivals, async move {
@@ -341,6 +349,11 @@ impl Net {
         &self.streams
     }
 
+    /// The connections with nodes of edgevpn, in a compat network.
+    pub fn legacy(&self) -> Option<&Legacy> {
+        self.legacy.as_ref()
+    }
+
     /// Whether `node`, a member, may open tunnels here: in an open network all may.
     pub fn may_serve(&self, node: &NodeId) -> bool {
         self.admission.guests().is_none_or(|guests| guests.granted(node).is_some_and(|grant| grant.may_serve()))
@@ -355,7 +368,7 @@ impl Net {
     pub fn generation_of(&self, node: &NodeId) -> Option<u32> {
         match self.admission.standing(&peer_of(node)?) {
             Standing::Member { generation, .. } => Some(generation),
-            Standing::Stranger => None,
+            Standing::Legacy | Standing::Stranger => None,
         }
     }
 

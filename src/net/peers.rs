@@ -44,6 +44,18 @@ pub struct Peer {
     pub(super) rtt: Rtt,
 }
 
+impl Peers {
+    /// Whether both say the same; round trips are no news.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |one: &Peer, other: &Peer| {
+            (one.number, &one.address, one.path, one.responsive)
+                == (other.number, &other.address, other.path, other.responsive)
+        };
+        let mut pairs = self.connected.iter().zip(&other.connected);
+        self.connected.len() == other.connected.len() && pairs.all(|((a, one), (b, other))| a == b && same(one, other))
+    }
+}
+
 impl Peer {
     /// The last round trip, once one was measured.
     pub fn rtt(&self) -> Option<Duration> {

@@ -13,9 +13,9 @@ use libp2p::Multiaddr;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::Seen;
 use crate::{
     balance,
-    gossip::Gossip,
     ledger::{NodeId, View},
     net::{Net, Path, Peers, is_lan},
     worker::Worker,
@@ -36,10 +36,10 @@ pub(super) async fn keep(
     fronts: Vec<balance::Config>,
     worker: Worker,
     net: Net,
-    gossip: Gossip,
+    seen: Seen,
     stop: CancellationToken,
 ) -> &'static str {
-    let (mut views, mut peers, mut offers) = (gossip.views(), net.peers(), worker.offers());
+    let (Seen { mut views, .. }, mut peers, mut offers) = (seen, net.peers(), worker.offers());
     let mut dialled = Dialled::default();
     let mut patient_until = None;
     let (mut wanted, mut kept) = (BTreeSet::new(), BTreeSet::new());
@@ -153,7 +153,7 @@ mod tests {
                 credential: None,
                 statement,
             };
-            (node(*n), Entry { record: Arc::new(record), fresh: true, quarantined: false })
+            (node(*n), Entry { record: Arc::new(record), fresh: true, quarantined: false, legacy: false })
         };
         View { revision: 1, nodes: nodes.iter().map(entry).collect() }
     }

@@ -5,15 +5,14 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::path::Path;
+use super::{Seen, path::Path};
 use crate::{
     api,
     balance::{self, Balancer, Connected, EndpointStatus, Pin, Policy, State},
     direct,
     front::{self, End, Misfit},
-    gossip::Gossip,
     ledger::{NodeId, View},
-    net::{self, Net, Peers},
+    net::{self, Peers},
 };
 
 /// One listener and how it picks.
@@ -38,16 +37,15 @@ impl Running {
     pub(super) fn start(
         config: Front,
         path: Arc<Path>,
-        net: &Net,
-        gossip: &Gossip,
+        seen: &Seen,
         tasks: &mut JoinSet<&'static str>,
         stop: &CancellationToken,
     ) -> Result<Self, front::Error> {
         let service = config.front.service.clone();
         let table = balance::Config { policy: config.policy, pin: config.pin, ..balance::Config::new(service) };
-        let direct = path.direct.clone();
+        let (direct, own) = (path.direct.clone(), path.net.node());
         let (front, listener) = front::Front::bind(config.front, path, Balancer::new(table, rand::random()))?;
-        tasks.spawn(follow(front.clone(), net.clone(), gossip.clone(), direct, stop.clone()));
+        tasks.spawn(follow(front.clone(), own, seen.clone(), direct, stop.clone()));
         let stop = stop.clone();
         tasks.spawn(async move {
             // It ends by itself only when it was drained.
@@ -127,23 +125,22 @@ impl Running {
 /// first direct connection to each before a client needs it.
 async fn follow(
     front: front::Front,
-    net: Net,
-    gossip: Gossip,
+    own: NodeId,
+    Seen { mut views, mut peers }: Seen,
     direct: direct::Pool,
     stop: CancellationToken,
 ) -> &'static str {
-    let (mut views, mut peers) = (gossip.views(), net.peers());
     let (mut told, mut misfits) = (Vec::new(), None);
     loop {
         let view = views.borrow_and_update().clone();
         let now = peers.borrow_and_update().clone();
-        front.reconcile(&view, &connected(net.node(), &now));
+        front.reconcile(&view, &connected(own, &now));
         let before = std::mem::replace(&mut misfits, misfit(&front, &view));
         if let Some(why) = misfits.filter(|misfit| Some(*misfit) != before) {
             tracing::warn!(service = front.service(), on = %front.address(), %why, "nobody can be served");
         }
         for worker in tell(&front, &now, &mut told) {
-            if worker != net.node() {
+            if worker != own && !view.nodes.get(&worker).is_some_and(|entry| entry.legacy) {
                 direct.warm(worker);
             }
         }

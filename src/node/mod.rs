@@ -45,11 +45,11 @@ use membership::Membership;
 use crate::{
     api,
     direct::{self, Direct},
-    edgevpn,
+    edgevpn::{self, Edgevpn},
     gossip::Gossip,
     identity::{KeyFile, NodeName, RuntimeDir, StateDir},
-    ledger::{self, IssuerKey, NetworkId, NodeId},
-    net::{self, Inbound, Net, node_of, peer_of},
+    ledger::{self, IssuerKey, NetworkId, NodeId, View},
+    net::{self, Inbound, Net, Peers, node_of, peer_of},
     token::Token,
     tunnel::{Line, Refusal},
     worker::{self, Export, Worker},
@@ -120,6 +120,8 @@ struct Shared {
     token: Arc<Token>,
     net: Net,
     gossip: Gossip,
+    seen: Seen,
+    edgevpn: Option<Edgevpn>,
     worker: Worker,
     direct: direct::Pool,
     fronts: Vec<front::Running>,
@@ -127,6 +129,22 @@ struct Shared {
     guest: Option<Guest>,
     draining: AtomicBool,
     _state: Arc<StateDir>,
+}
+
+/// Who is there and who is connected, as fronts and reports see it: the members, and in a compat network nodes of edgevpn's.
+#[derive(Clone, Debug)]
+struct Seen {
+    views: watch::Receiver<Arc<View>>,
+    peers: watch::Receiver<Arc<Peers>>,
+}
+
+impl Seen {
+    fn new(net: &Net, gossip: &Gossip, edgevpn: Option<&Edgevpn>) -> Self {
+        match edgevpn {
+            Some(edgevpn) => Self { views: edgevpn.views(), peers: edgevpn.peers() },
+            None => Self { views: gossip.views(), peers: net.peers() },
+        }
+    }
 }
 
 impl Node {
@@ -154,6 +172,7 @@ impl Node {
         guest.iter().try_for_each(|guest| guest.check(&config.exports, &config.fronts))?;
         let relaying = guest.as_ref().map_or(Ok(config.net.relaying), |guest| guest.relays(config.net.relaying))?;
         let net_config = net::Config { relaying, ..config.net };
+        let clock_ahead = net_config.clock_ahead;
 
         let (network_stop, work_stop) = (CancellationToken::new(), CancellationToken::new());
         // Whatever fails below takes down what was started above it, and so does dropping the node.
@@ -180,14 +199,39 @@ impl Node {
             network_stop.clone(),
         );
         let direct = Direct::new(net.clone(), network_stop.clone()).map_err(net::Error::Setup)?;
-        let path = Arc::new(path::Path { net: net.clone(), direct: direct.pool().clone(), worker: worker.clone() });
+        let parts = edgevpn::Parts {
+            config: &config.edgevpn,
+            host: state.name().to_string(),
+            has_front: !config.fronts.is_empty(),
+            identity: &identity,
+            token: &token,
+            net: &net,
+            gossip: &gossip,
+            worker: &worker,
+            clock_ahead,
+        };
+        let (edgevpn, speaking) = Edgevpn::new(parts, arrivals.legacy, &network_stop).unzip();
+        if let Some(speaking) = speaking {
+            let speaking = Box::pin(speaking);
+            tasks.spawn(async {
+                speaking.await;
+                "edgevpn"
+            });
+        }
+        let seen = Seen::new(&net, &gossip, edgevpn.as_ref());
+        let path = Arc::new(path::Path {
+            net: net.clone(),
+            direct: direct.pool().clone(),
+            worker: worker.clone(),
+            edgevpn: edgevpn.clone(),
+        });
         let mut fronts = Vec::new();
         for front in config.fronts {
             let path = Arc::clone(&path);
-            fronts.push(front::Running::start(front, path, &net, &gossip, &mut tasks, &network_stop)?);
+            fronts.push(front::Running::start(front, path, &seen, &mut tasks, &network_stop)?);
         }
         let tables = fronts.iter().map(front::Running::table).collect();
-        tasks.spawn(company::keep(tables, worker.clone(), net.clone(), gossip.clone(), network_stop.clone()));
+        tasks.spawn(company::keep(tables, worker.clone(), net.clone(), seen.clone(), network_stop.clone()));
         let network = Box::pin(network);
         tasks.spawn(async {
             network.await;
@@ -230,6 +274,8 @@ impl Node {
             token,
             net,
             gossip,
+            seen,
+            edgevpn,
             worker,
             direct: pool,
             fronts,
@@ -302,13 +348,13 @@ impl Node {
 
     /// The ledger's snapshots.
     pub fn views(&self) -> watch::Receiver<Arc<ledger::View>> {
-        self.shared.gossip.views()
+        self.shared.seen.views.clone()
     }
 
     /// Returns once a member is connected.
     pub async fn peer_connected(&self) {
         // An error means that the network has ended; whoever waits here learns so from `failed`.
-        let _ = self.shared.net.peers().wait_for(|peers| !peers.connected.is_empty()).await;
+        let _ = self.shared.seen.peers.clone().wait_for(|peers| !peers.connected.is_empty()).await;
     }
 
     /// Returns once every front has a worker to pick.
@@ -342,6 +388,9 @@ impl Node {
         self.shared.draining.store(true, Ordering::Release);
         let until = tokio::time::Instant::now() + deadline;
         self.shared.worker.drain();
+        if let Some(edgevpn) = &self.shared.edgevpn {
+            edgevpn.drain();
+        }
         self.farewell.draining().await;
         let fronts = futures::future::join_all(self.shared.fronts.iter().map(|front| front.drain(deadline))).await;
         let mut connections: usize = fronts.into_iter().sum();

@@ -1,4 +1,5 @@
-//! How this node's fronts reach a worker: a direct connection, a stream of libp2p's, or this node's own exports.
+//! How this node's fronts reach a worker: a direct connection, a stream of libp2p's, a stream of edgevpn's, or this node's own
+//! exports.
 
 use std::io;
 
@@ -7,6 +8,7 @@ use tokio_util::compat::FuturesAsyncReadCompatExt;
 
 use crate::{
     direct::{self, Lent},
+    edgevpn::Edgevpn,
     ledger::NodeId,
     net::{Net, TUNNEL, peer_of},
     tunnel::{self, Class, Dial, DialError, Early, Header, OpenError, Tunnel},
@@ -19,6 +21,8 @@ pub(super) struct Path {
     pub(super) net: Net,
     pub(super) direct: direct::Pool,
     pub(super) worker: Worker,
+    /// How nodes of edgevpn are reached, in a compat network.
+    pub(super) edgevpn: Option<Edgevpn>,
 }
 
 impl Path {
@@ -56,6 +60,9 @@ impl Dial for Path {
         async move {
             if node == self.net.node() {
                 return self.worker.dial_local(node, header).await;
+            }
+            if let Some(edgevpn) = self.edgevpn.as_ref().filter(|edgevpn| edgevpn.is_legacy(&node)) {
+                return edgevpn.dial(node, &header).await;
             }
             if header.class == Class::Load {
                 // A few bytes now and then need no connection of their own.

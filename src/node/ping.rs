@@ -134,7 +134,7 @@ mod tests {
                 credential: None,
                 statement,
             };
-            (*owner, Entry { record: Arc::new(record), fresh: true, quarantined: false })
+            (*owner, Entry { record: Arc::new(record), fresh: true, quarantined: false, legacy: false })
         };
         View { revision: 1, nodes: nodes.iter().map(entry).collect() }
     }

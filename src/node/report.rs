@@ -22,8 +22,8 @@ const QUARANTINED: &str = "two different records with one number: its key is use
 
 impl Source for Shared {
     fn status(&self) -> api::Status {
-        let view = self.gossip.views().borrow().clone();
-        let peers = self.net.peers().borrow().clone();
+        let view = self.seen.views.borrow().clone();
+        let peers = self.seen.peers.borrow().clone();
         api::Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             network: self.network.clone(),
@@ -42,13 +42,13 @@ impl Source for Shared {
     }
 
     fn peers(&self) -> api::Peers {
-        let view = self.gossip.views().borrow().clone();
-        let peers = self.net.peers().borrow().clone();
+        let view = self.seen.views.borrow().clone();
+        let peers = self.seen.peers.borrow().clone();
         api::Peers { peers: connected(self, &view, &peers), barred: barred(self, &view) }
     }
 
     fn ledger(&self) -> api::Ledger {
-        let view = self.gossip.views().borrow().clone();
+        let view = self.seen.views.borrow().clone();
         let records = view.nodes.iter().map(|(node, entry)| {
             let statement = &entry.record.statement;
             api::Record {

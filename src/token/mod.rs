@@ -131,6 +131,11 @@ impl Token {
         self.native.as_ref().is_some_and(|native| native.strict)
     }
 
+    /// Whether nodes of edgevpn and LocalAI take part as well.
+    pub fn is_compat(&self) -> bool {
+        !self.is_strict() && self.issuer().is_none()
+    }
+
     /// How often the key of admission was replaced, counted from 1.
     pub fn generation(&self) -> u32 {
         self.native.as_ref().map_or(FIRST_GENERATION, |native| native.generation)

@@ -76,12 +76,20 @@ impl Worker {
     /// # Errors
     /// As for any other worker.
     pub async fn dial_local(&self, self_id: NodeId, header: Header) -> Result<Tunnel, DialError> {
+        self.dial_for(self_id, header).await
+    }
+
+    /// The same for `from`, a node that speaks no tunnels: this one speaks them in its place.
+    ///
+    /// # Errors
+    /// As for any other front; the node in it is `from`.
+    pub async fn dial_for(&self, from: NodeId, header: Header) -> Result<Tunnel, DialError> {
         let Ok(room) = Arc::clone(&self.shared.room).try_acquire_owned() else {
-            return Err(DialError::Refused { node: self_id, reason: Refusal::Full });
+            return Err(DialError::Refused { node: from, reason: Refusal::Full });
         };
         let (front, carrier) = tokio::io::duplex(MAX_FRAME);
-        self.shared.tunnels.spawn(Arc::clone(&self.shared).serve(room, carrier.into(), self_id));
-        let (stream, load) = open(front, &header).await.map_err(|error| error.at(self_id))?;
+        self.shared.tunnels.spawn(Arc::clone(&self.shared).serve(room, carrier.into(), from));
+        let (stream, load) = open(front, &header).await.map_err(|error| error.at(from))?;
         Ok(Tunnel { stream, load })
     }
 }

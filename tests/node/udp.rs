@@ -79,7 +79,7 @@ impl Lab {
                 statement,
                 credential: None,
             };
-            nodes.insert(node(id), Entry { record: Arc::new(record), fresh: true, quarantined: false });
+            nodes.insert(node(id), Entry { record: Arc::new(record), fresh: true, quarantined: false, legacy: false });
             workers.insert(node(id), worker);
             backends.push(backend);
         }

@@ -98,7 +98,7 @@ fn view(fleet: &Fleet, says_slots: bool) -> View {
             statement: Statement { name: format!("w{number}"), services, ..Statement::default() },
             credential: None,
         };
-        (record.owner, Entry { record: Arc::new(record), fresh: true, quarantined: false })
+        (record.owner, Entry { record: Arc::new(record), fresh: true, quarantined: false, legacy: false })
     };
     View { revision: 1, nodes: fleet.machines.iter().enumerate().map(entry).collect() }
 }

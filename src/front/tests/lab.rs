@@ -246,7 +246,12 @@ impl Lab {
         let nodes = ids.iter().map(|id| {
             (
                 node(*id),
-                Entry { record: Arc::new(record(*id, self.service(*id, protocol))), fresh: true, quarantined: false },
+                Entry {
+                    record: Arc::new(record(*id, self.service(*id, protocol))),
+                    fresh: true,
+                    quarantined: false,
+                    legacy: false,
+                },
             )
         });
         let connected: Connected = ids.iter().map(|id| (node(*id), connection)).collect();

@@ -38,6 +38,7 @@ impl Actor {
             addresses.retain(listen::is_lan);
         }
         if !addresses.is_empty() {
+            self.admission.expect(peer);
             self.dialer.found(now, peer, addresses, source);
         }
     }
@@ -120,6 +121,7 @@ impl Actor {
             if is_known || !self.dialer.is_worth_meeting(now, &peer) {
                 continue;
             }
+            self.admission.expect(peer);
             // Their addresses are known to the running lookup alone, so the dial goes out while it runs.
             let options = DialOpts::peer_id(peer).condition(PeerCondition::DisconnectedAndNotDialing).build();
             if let Err(error) = self.swarm.dial(options) {
@@ -135,11 +137,20 @@ impl Actor {
         at_first: bool,
         info: identify::Info,
     ) {
+        let standing = self.admission.standing(&peer);
+        if standing == Standing::Legacy
+            && let Some(legacy) = &mut self.legacy
+            && !legacy.identified(peer, connection, &info.protocols)
+        {
+            tracing::debug!(%peer, agent = info.agent_version, "neither a member nor a node of edgevpn's");
+            self.swarm.close_connection(connection);
+            return;
+        }
         let guests = self.admission.guests();
         let is_granted =
             |node: &NodeId| guests.is_none_or(|guests| guests.granted(node).is_some_and(|grant| grant.may_relay()));
-        let may_relay = matches!(self.admission.standing(&peer), Standing::Member { .. })
-            && node_of(&peer).is_some_and(|node| is_granted(&node));
+        let may_relay =
+            matches!(standing, Standing::Member { .. }) && node_of(&peer).is_some_and(|node| is_granted(&node));
         let way = node_of(&peer).and_then(|node| self.connections.way(node, connection));
         if at_first {
             self.on_seen(peer, connection, &info.observed_addr);

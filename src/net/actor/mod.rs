@@ -45,6 +45,7 @@ use super::{
     door::{self, Door},
     evidence::Evidence,
     facts::{self, Facts},
+    legacy::{Company, Legacy, LegacyArrivals},
     listen, mdns,
     mesh::{self, Scores},
     neighbours::PICKED,
@@ -104,6 +105,7 @@ pub(super) struct Bound {
     pub(super) addresses: watch::Receiver<Vec<Multiaddr>>,
     pub(super) refused: watch::Receiver<Arc<Refused>>,
     pub(super) meter: Meter,
+    pub(super) legacy: Option<(Legacy, LegacyArrivals)>,
 }
 
 /// The task.
@@ -120,6 +122,7 @@ pub(super) struct Actor {
     topics: Topics,
     scores: Scores,
     connections: Connections,
+    legacy: Option<Company>,
     ways: Ways,
     bars: Bars,
     streams: Streams,
@@ -153,18 +156,25 @@ impl Actor {
             Some(Protocol::P2p(relay)) => Some(relay),
             _ => None,
         });
-        let strangers = Strangers { dht: config.dht != Dht::Off, relays: relays.collect() };
+        let strangers = Strangers {
+            dht: config.dht != Dht::Off,
+            relays: relays.collect(),
+            legacy: token.is_compat(),
+            named: config.peers.iter().map(listen::without_peer).collect(),
+        };
         let (bars, meter) = (Bars::default(), Meter::default());
         let admission = Admission::new(keyring.clone(), guests, local, strangers, bars.clone());
         let protocols = [TUNNEL, SYNC, DIRECT, RENEW, ROUND_TRIP, PUNCH, DIALBACK];
         let (behaviour, streams, [tunnels, syncs, directs, renewals, round_trips, punches, dialbacks]) =
             streams::Streams::new(admission.clone(), protocols);
+        let (foreign, company, legacy) = Company::new(&admission);
+        let behaviours = (behaviour, foreign);
         let (door, knocks) = Door::new();
         let topics = Topics::default();
         let (allowed, counted) = (topics.allowed(), meter.clone());
         let (by_relay, relays) = relay::client::new(local);
         let relays = (relays, config.relay_limits);
-        let behaviour = Behaviour::new(&keypair, config.dht, admission.clone(), behaviour, allowed, counted, relays)?;
+        let behaviour = Behaviour::new(&keypair, config.dht, admission.clone(), behaviours, allowed, counted, relays)?;
         let swarm_config = libp2p::swarm::Config::with_tokio_executor()
             .with_dial_concurrency_factor(DIALLED_AT_ONCE)
             .with_max_negotiating_inbound_streams(NEGOTIATING)
@@ -192,6 +202,7 @@ impl Actor {
             topics,
             scores: Scores::default(),
             connections,
+            legacy: company,
             ways,
             bars: bars.clone(),
             streams: streams.clone(),
@@ -226,6 +237,7 @@ impl Actor {
             addresses,
             refused,
             meter,
+            legacy,
         })
     }
 
@@ -319,7 +331,11 @@ impl Actor {
                 }
             }
             Command::Want(peers) => {
-                self.swarm.behaviour_mut().members.ping.watch(peers.clone());
+                let behaviour = self.swarm.behaviour_mut();
+                behaviour.members.ping.watch(peers.clone());
+                if let Some(legacy) = behaviour.legacy.as_mut() {
+                    legacy.watch(peers.clone());
+                }
                 self.dialer.want(peers);
             }
             Command::Keep(peers) => self.dialer.keep(peers),
@@ -475,6 +491,7 @@ impl Actor {
                 self.on_frame(receipt, message.data);
             }
             SwarmEvent::Behaviour(BehaviourEvent::Members(MemberBehaviourEvent::Ping(event))) => self.on_ping(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Legacy(event)) => self.on_legacy_ping(&event),
             SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
                 connection_id,
                 peer_id,
@@ -556,6 +573,14 @@ impl Actor {
         }
     }
 
+    fn on_legacy_ping(&mut self, event: &ping::Event) {
+        if let Some(legacy) = &mut self.legacy
+            && legacy.pinged(event, HEARD)
+        {
+            self.swarm.close_connection(event.connection);
+        }
+    }
+
     /// A peer says where it sees this node. On a connection that only adds room, or that goes by a relay, it sees something else.
     fn on_seen(&mut self, peer: PeerId, connection: ConnectionId, seen: &Multiaddr) {
         let known = node_of(&peer).and_then(|node| Some((node, self.connections.way(node, connection)?)));
@@ -585,6 +610,11 @@ impl Actor {
         let standing = self.admission.standing(&peer);
         if first {
             self.dialer.connected(peer, matches!(standing, Standing::Member { .. }));
+        }
+        if standing == Standing::Legacy
+            && let Some(legacy) = &mut self.legacy
+        {
+            legacy.opened(peer, id, endpoint, path);
         }
         let Standing::Member { clock_ahead_ms, further, .. } = standing else { return };
         let Some(node) = node_of(&peer) else { return };
@@ -620,11 +650,13 @@ impl Actor {
 
     fn on_closed(&mut self, peer: PeerId, id: ConnectionId, last: bool) {
         let was_member = node_of(&peer).is_some_and(|node| self.connections.closed(node, id));
+        let was_legacy = self.legacy.as_mut().is_some_and(|legacy| legacy.closed(peer, id));
         let now = self.now();
         self.ways.connected(now, &self.connections);
         if last {
             self.ways.lost(peer);
-            self.dialer.disconnected(now, peer, was_member);
+            // Nodes of edgevpn come back as soon as members do.
+            self.dialer.disconnected(now, peer, was_member || was_legacy);
         }
         if was_member && self.connections.is_empty() {
             self.dialer.hurry(now);

@@ -8,6 +8,10 @@
 //! not speak admission; the connection is let through, and [`Standing`] tells the behaviours to speak Kademlia, identify
 //! and the client's side of a relay alone on it. Inbound there are no strangers.
 //!
+//! In a compat network there is a third kind of peer, [`Standing::Legacy`]: nodes of edgevpn and LocalAI, which prove nothing to
+//! a connection. They come in, and are dialled where discovery told of them, and meet what edgevpn speaks and nothing else.
+//!
+//!
 //! When the issuer begins a new generation of the network, members prove it to each other on the connections that they
 //! have ([`Admission::renew`]), so that none has to end.
 //! Whom this node [refuses](super::bars) is turned away before anything is said, also where this node dials.
@@ -16,6 +20,7 @@
 //!
 //! **Absent on purpose.** No wall clock decides here: clocks are exchanged so that a wrong one can be told to the user.
 
+mod first;
 mod guests;
 mod keyring;
 mod pending;
@@ -25,6 +30,7 @@ mod talk;
 use std::{collections::BTreeSet, io, net::IpAddr, sync::Arc, task::Poll, time::Duration};
 
 use dashmap::{DashMap, DashSet};
+use first::Returned;
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt, future};
 pub use guests::{Denial, Guests};
 pub(super) use keyring::Keyring;
@@ -41,7 +47,7 @@ use pending::Pending;
 pub(super) use proof::Secret;
 use talk::{Proved, Talk, nonce};
 
-use super::{bars::Bars, node_of};
+use super::{bars::Bars, listen, node_of};
 
 /// The protocol's name on the wire.
 const PROTOCOL: &str = "/p2p-fed/admit/1";
@@ -64,11 +70,20 @@ pub(super) struct Strangers {
     pub(super) dht: bool,
     /// Relays that the user named, for their service as one.
     pub(super) relays: BTreeSet<PeerId>,
+    /// In a compat network: nodes of edgevpn, for what those speak.
+    pub(super) legacy: bool,
+    /// Where the user said that there are nodes, without `/p2p/ID`: among them those whose id was not said.
+    pub(super) named: BTreeSet<Multiaddr>,
 }
 
 impl Strangers {
-    fn may_be(&self, peer: &PeerId) -> bool {
-        self.dht || self.relays.contains(peer)
+    /// What a peer is that this node dialled and that does not speak admission, if it is let through.
+    fn standing(&self, peer: &PeerId, expected: bool) -> Option<Standing> {
+        match self {
+            Self { legacy: true, .. } if expected => Some(Standing::Legacy),
+            Self { dht: true, .. } => Some(Standing::Stranger),
+            Self { relays, .. } => relays.contains(peer).then_some(Standing::Stranger),
+        }
     }
 }
 
@@ -84,6 +99,8 @@ pub(super) enum Standing {
         /// The generation of the network that it proved last.
         generation: u32,
     },
+    /// It is a node of edgevpn's, or claims to be.
+    Legacy,
     /// It serves us a DHT and nothing else.
     Stranger,
 }
@@ -143,6 +160,8 @@ struct Inner {
     standings: DashMap<PeerId, Standing>,
     /// Peers to which a further connection is being dialled; one at a time for each of those connected.
     further: DashSet<PeerId>,
+    /// Peers that discovery told of; another of the DHT's servers is none of edgevpn's nodes.
+    expected: DashSet<PeerId>,
 }
 
 impl Admission {
@@ -164,6 +183,7 @@ impl Admission {
             pending: Arc::default(),
             standings: DashMap::new(),
             further: DashSet::new(),
+            expected: DashSet::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -215,6 +235,24 @@ impl Admission {
         }
     }
 
+    /// Discovery told of `peer`, so in a compat network it may be a node of edgevpn's.
+    pub(super) fn expect(&self, peer: PeerId) {
+        let expected = &self.inner.expected;
+        if !self.inner.strangers.legacy || expected.contains(&peer) {
+            return;
+        }
+        if expected.len() >= REMEMBERED {
+            // Whoever is forgotten is told of again.
+            expected.clear();
+        }
+        expected.insert(peer);
+    }
+
+    /// Whether nodes of edgevpn are let through.
+    pub(super) fn takes_legacy(&self) -> bool {
+        self.inner.strangers.legacy
+    }
+
     /// Says whether the next connection dialled to `peer` is a further one.
     pub(super) fn dials_further(&self, peer: PeerId, further: bool) {
         match further {
@@ -251,7 +289,7 @@ impl Admission {
             }
             ConnectedPoint::Dialer { .. } => None,
         };
-        let (standing, muxer) = tokio::time::timeout(LIMIT, self.inner.exchange(peer, muxer, speaks_first(&point)))
+        let (standing, muxer) = tokio::time::timeout(LIMIT, self.inner.exchange(peer, muxer, &point))
             .await
             .map_err(|_| Error::TimedOut)??;
         self.remember(peer, standing);
@@ -273,8 +311,11 @@ impl Admission {
             Standing::Member { .. } => {
                 standings.insert(peer, standing);
             }
-            Standing::Stranger => {
-                standings.entry(peer).or_insert(standing);
+            Standing::Legacy | Standing::Stranger => {
+                let mut known = standings.entry(peer).or_insert(standing);
+                if !matches!(*known, Standing::Member { .. }) {
+                    *known = standing;
+                }
             }
         }
     }
@@ -285,41 +326,44 @@ impl Inner {
         &self,
         peer: PeerId,
         mut muxer: StreamMuxerBox,
-        dialler: bool,
+        point: &ConnectedPoint,
     ) -> Result<(Standing, StreamMuxerBox), Error> {
-        let stream = if dialler {
-            future::poll_fn(|cx| drive(&mut muxer, cx, |muxer, cx| muxer.poll_outbound_unpin(cx))).await?
-        } else {
-            future::poll_fn(|cx| drive(&mut muxer, cx, |muxer, cx| muxer.poll_inbound_unpin(cx))).await?
-        };
-        let proved = {
-            let talk = async { if dialler { self.dial(peer, stream).await } else { self.listen(peer, stream).await } };
-            let mut talk = std::pin::pin!(talk);
-            // The muxer moves bytes only while it is polled, so it runs beside the conversation.
-            future::poll_fn(|cx| {
-                if let Poll::Ready(result) = talk.as_mut().poll(cx) {
-                    return Poll::Ready(result);
+        if speaks_first(point) {
+            let stream = future::poll_fn(|cx| drive(&mut muxer, cx, |muxer, cx| muxer.poll_outbound_unpin(cx))).await?;
+            return match beside(&mut muxer, self.dial(peer, stream)).await {
+                Ok(member) => Ok((member, muxer)),
+                Err(Error::NotAMember) => {
+                    let standing = self.strangers.standing(&peer, self.is_expected(&peer, point));
+                    Ok((standing.ok_or(Error::NotAMember)?, muxer))
                 }
-                match drive(&mut muxer, cx, |_, _| Poll::Pending::<Result<(), io::Error>>) {
-                    Poll::Ready(Err(error)) => Poll::Ready(Err(hung_up(error))),
-                    _ => Poll::Pending,
-                }
-            })
-            .await
-        };
-        match proved {
-            Ok(member) => Ok((member, muxer)),
-            Err(Error::NotAMember) if dialler && self.strangers.may_be(&peer) => Ok((Standing::Stranger, muxer)),
-            Err(error) => Err(error),
+                Err(error) => Err(error),
+            };
         }
+        let stream = future::poll_fn(|cx| drive(&mut muxer, cx, |muxer, cx| muxer.poll_inbound_unpin(cx))).await?;
+        if !self.strangers.legacy {
+            return Ok((beside(&mut muxer, self.listen(peer, stream)).await?, muxer));
+        }
+        let looked = async { first::proposal(stream).await.map_err(hung_up) };
+        let (proposed, stream) = beside(&mut muxer, looked).await?;
+        match [PROTOCOL, FURTHER].iter().any(|protocol| protocol.as_bytes() == proposed) {
+            true => Ok((beside(&mut muxer, self.listen(peer, stream)).await?, muxer)),
+            false => Ok((Standing::Legacy, Returned::muxer(stream, muxer))),
+        }
+    }
+
+    /// Whether discovery told of `peer`, or the user named where it was dialled.
+    fn is_expected(&self, peer: &PeerId, point: &ConnectedPoint) -> bool {
+        self.expected.contains(peer) || self.strangers.named.contains(&listen::without_peer(point.get_remote_address()))
     }
 
     /// The dialler's part; returns what the listener is.
     async fn dial(&self, peer: PeerId, stream: SubstreamBox) -> Result<Standing, Error> {
         let further = self.further.contains(&peer);
         let protocol = if further { FURTHER } else { PROTOCOL };
-        // Lazy: the proposal travels with the nonce, so that all of it is one round trip.
-        let (_, mut stream) = dialer_select_proto(stream, [protocol], Version::V1Lazy).await.map_err(not_spoken)?;
+        // Lazy: the proposal travels with the nonce, so that all of it is one round trip. A node of edgevpn's would take the
+        // nonce for another proposal and end the stream, perhaps before its answer to the first one was read.
+        let version = if self.strangers.legacy { Version::V1 } else { Version::V1Lazy };
+        let (_, mut stream) = dialer_select_proto(stream, [protocol], version).await.map_err(not_spoken)?;
         let nonce = nonce();
         stream.write_all(&nonce).await?;
         stream.flush().await?;
@@ -329,7 +373,11 @@ impl Inner {
     }
 
     /// The listener's part; returns what the dialler is.
-    async fn listen(&self, peer: PeerId, stream: SubstreamBox) -> Result<Standing, Error> {
+    async fn listen(
+        &self,
+        peer: PeerId,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin,
+    ) -> Result<Standing, Error> {
         let (protocol, mut stream) = listener_select_proto(stream, [PROTOCOL, FURTHER]).await.map_err(not_spoken)?;
         let Proved { clock_ahead_ms, generation } = self.talk().listen(peer, &mut stream).await?;
         Ok(Standing::Member { clock_ahead_ms, further: protocol == FURTHER, generation })
@@ -346,6 +394,21 @@ fn speaks_first(point: &ConnectedPoint) -> bool {
         ConnectedPoint::Dialer { role_override, .. } => role_override.is_dialer(),
         ConnectedPoint::Listener { .. } => false,
     }
+}
+
+/// Has `talk` on a stream of `muxer`, which moves bytes only while it is polled, and so runs beside it.
+async fn beside<T>(muxer: &mut StreamMuxerBox, talk: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let mut talk = std::pin::pin!(talk);
+    future::poll_fn(|cx| {
+        if let Poll::Ready(result) = talk.as_mut().poll(cx) {
+            return Poll::Ready(result);
+        }
+        match drive(muxer, cx, |_, _| Poll::Pending::<Result<(), io::Error>>) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(hung_up(error))),
+            _ => Poll::Pending,
+        }
+    })
+    .await
 }
 
 /// Moves the muxer's bytes, then asks it for `wanted`.

@@ -34,6 +34,8 @@ pub(in crate::net) struct Behaviour {
     admission: Admission,
     accept: Vec<(StreamProtocol, PollSender<Inbound>)>,
     streams: Streams,
+    /// Further connections are dialled where places run out.
+    grows: bool,
 }
 
 impl Behaviour {
@@ -42,7 +44,12 @@ impl Behaviour {
         accept: Vec<(StreamProtocol, PollSender<Inbound>)>,
         streams: Streams,
     ) -> Self {
-        Self { admission, accept, streams }
+        Self { admission, accept, streams, grows: true }
+    }
+
+    /// Makes do with the connections that there are.
+    pub(in crate::net) fn fixed(self) -> Self {
+        Self { grows: false, ..self }
     }
 
     fn handler(&self, peer: PeerId, id: ConnectionId, relayed: bool, dialled: Option<&Multiaddr>) -> Handler {
@@ -62,6 +69,9 @@ impl Behaviour {
 
     /// The next further connection that is wanted.
     fn grow(&self) -> Option<DialOpts> {
+        if !self.grows {
+            return None;
+        }
         let now = Instant::now();
         for mut room in self.streams.rooms.iter_mut() {
             let Some(address) = room.wants(now) else { continue };

@@ -19,7 +19,7 @@ const IN_FLIGHT: usize = 256;
 
 pub(super) fn round(policy: Policy, workers: u32) -> Round {
     let balancer = Balancer::new(Config { policy, ..Config::new(SERVICE) }, 7);
-    let entry = |number| Entry { record: Arc::new(record(number, 1)), fresh: true, quarantined: false };
+    let entry = |number| Entry { record: Arc::new(record(number, 1)), fresh: true, quarantined: false, legacy: false };
     let view = View { revision: 1, nodes: (0..workers).map(|number| (node(number), entry(number))).collect() };
     let connected = (0..workers).map(|number| (node(number), number.into())).collect();
     balancer.reconcile(Duration::ZERO, &view, &connected);

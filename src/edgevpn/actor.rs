@@ -1,0 +1,563 @@
+//! The task that speaks edgevpn's gossip, and keeps what is told of it.
+//!
+//! It waits for one of: stop, something said by a peer, a change of the members' ledger, of the connections or of what this
+//! node offers, the clock. It never waits for a peer.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use libp2p::{PeerId, identity::Keypair};
+use rand::RngExt;
+use tokio::{
+    sync::{mpsc, watch},
+    task::{AbortHandle, JoinSet},
+    time::{Instant as TokioInstant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Account,
+    block::Block,
+    envelope,
+    offer::{Offer, Said, offered},
+    presence::Presence,
+    pubsub::{
+        link::{self, Link, Topics},
+        router::{Passed, Router},
+    },
+    replica::{Form, Moment, Replica},
+    rpc::{Rpc, SignedMessage},
+    serve::Users,
+    values::SERVICES,
+    view::merged,
+};
+use crate::{
+    ledger::{NetworkId, NodeId, Service, View},
+    net::{Inbound, Path, Peer, Peers, Streams, node_of, peer_of},
+    token::Token,
+};
+
+/// How often windows, statements and what is remembered are looked at.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How often the whole block is said again, give or take half: edgevpn's own period. It is what repairs losses.
+const SYNC: Duration = Duration::from_secs(10);
+
+/// Others that said the very same block since the last time save this node the trouble, so many times in a row.
+const SYNCS_SAVED: u32 = 3;
+
+/// Messages of peers that wait for this task; while they are full, whoever sends more waits.
+const HEARD: usize = 64;
+
+/// Streams of pubsub that peers may have open to this node: one each, of all connections there may be.
+const READERS: usize = 2048;
+
+/// Between complaints about messages that could not be opened.
+const COMPLAIN: Duration = Duration::from_secs(600);
+
+/// What a reader tells.
+#[derive(Debug)]
+enum Told {
+    Began(PeerId),
+    Said(PeerId, Rpc),
+}
+
+/// What the task reads.
+#[derive(Debug)]
+pub(super) struct Inlets {
+    pub(super) pubsub: mpsc::Receiver<Inbound>,
+    pub(super) views: watch::Receiver<Arc<View>>,
+    pub(super) members: watch::Receiver<Arc<Peers>>,
+    pub(super) legacy: watch::Receiver<Arc<Peers>>,
+    pub(super) offers: watch::Receiver<Arc<Vec<Service>>>,
+    pub(super) draining: watch::Receiver<bool>,
+}
+
+/// What the task tells.
+#[derive(Debug)]
+pub(super) struct Outlets {
+    pub(super) views: watch::Sender<Arc<View>>,
+    pub(super) peers: watch::Sender<Arc<Peers>>,
+    pub(super) users: watch::Sender<Users>,
+    pub(super) offered: watch::Sender<Option<Service>>,
+    pub(super) account: watch::Sender<Account>,
+    pub(super) topics: watch::Sender<Topics>,
+}
+
+/// The task.
+pub(super) struct Actor {
+    pub(super) keypair: Keypair,
+    pub(super) node: NodeId,
+    pub(super) network: NetworkId,
+    pub(super) token: Arc<Token>,
+    pub(super) clock_ahead: Duration,
+    pub(super) streams: Streams,
+    pub(super) offer: Offer,
+    pub(super) inlets: Inlets,
+    pub(super) outlets: Outlets,
+    pub(super) stop: CancellationToken,
+}
+
+/// What changes while it runs.
+struct State {
+    started: Instant,
+    router: Router,
+    replica: Replica,
+    presence: Presence,
+    links: HashMap<PeerId, (u64, Link)>,
+    /// What is in the replica as this node's word.
+    said: BTreeSet<Said>,
+    seqno: u64,
+    next_sync: Duration,
+    saved: u32,
+    heard_same: bool,
+    account: Account,
+    complained: Option<Duration>,
+    told_one: Option<String>,
+    tasks: JoinSet<()>,
+    readers: HashMap<PeerId, AbortHandle>,
+    telling: mpsc::Sender<Told>,
+}
+
+impl Actor {
+    pub(super) async fn run(mut self, presence: Presence) {
+        let (telling, mut told) = mpsc::channel(HEARD);
+        let mut state = State {
+            started: Instant::now(),
+            router: Router::new(rand::random()),
+            replica: Replica::new(self.keypair.clone()),
+            presence,
+            links: HashMap::new(),
+            said: BTreeSet::new(),
+            seqno: 0,
+            next_sync: SYNC / 4,
+            saved: 0,
+            heard_same: false,
+            account: Account::default(),
+            complained: None,
+            told_one: None,
+            tasks: JoinSet::new(),
+            readers: HashMap::new(),
+            telling,
+        };
+        state.seqno = self.moment(&state).unix_ns;
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let stop = self.stop.clone();
+        loop {
+            self.act(&mut state);
+            let due = state.router.poll_timeout().map(|at| TokioInstant::from_std(state.started + at));
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(told) = told.recv() => self.on_told(&mut state, told),
+                Some(inbound) = self.inlets.pubsub.recv() => self.on_stream(&mut state, inbound),
+                Ok(()) = self.inlets.views.changed() => self.tell(&mut state),
+                Ok(()) = self.inlets.members.changed() => self.on_peers(&mut state),
+                Ok(()) = self.inlets.legacy.changed() => self.on_peers(&mut state),
+                Ok(()) = self.inlets.offers.changed() => self.state(&mut state),
+                Ok(()) = self.inlets.draining.changed() => self.state(&mut state),
+                _ = ticks.tick() => self.tick(&mut state),
+                () = until(due) => {}
+                Some(ended) = state.tasks.join_next() => {
+                    if let Err(error) = ended
+                        && let Ok(panic) = error.try_into_panic()
+                    {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
+            }
+        }
+        self.leave(&mut state);
+        state.links.clear();
+        state.readers.values().for_each(AbortHandle::abort);
+        while state.tasks.join_next().await.is_some() {}
+    }
+
+    fn moment(&self, state: &State) -> Moment {
+        let since = self.clock().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Moment { now: state.started.elapsed(), unix_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX) }
+    }
+
+    fn clock(&self) -> SystemTime {
+        SystemTime::now() + self.clock_ahead
+    }
+
+    fn unix_s(&self) -> u64 {
+        self.clock().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+    }
+
+    // === what happens ===
+
+    fn on_stream(&mut self, state: &mut State, Inbound { peer, mut stream }: Inbound) {
+        if state.readers.len() >= READERS && !state.readers.contains_key(&peer) {
+            return tracing::debug!(%peer, "one stream of pubsub too many");
+        }
+        let (telling, most) = (state.telling.clone(), self.most());
+        let reader = state.tasks.spawn(async move {
+            let mut next = Told::Began(peer);
+            // The actor ends with the node.
+            while telling.send(next).await.is_ok() {
+                match link::read(&mut stream, most).await {
+                    Ok(Some(rpc)) => next = Told::Said(peer, rpc),
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::trace!(%peer, %error, "stream of pubsub ended");
+                        break;
+                    }
+                }
+            }
+        });
+        // A peer has one stream: the newest.
+        if let Some(before) = state.readers.insert(peer, reader) {
+            before.abort();
+        }
+    }
+
+    /// Bytes of one message at most.
+    fn most(&self) -> usize {
+        self.token.max_message_size().min(envelope::MAX_MESSAGE)
+    }
+
+    fn on_told(&mut self, state: &mut State, told: Told) {
+        match told {
+            Told::Began(peer) => {
+                state.router.began(&peer);
+                if let Some((_, link)) = state.links.get(&peer) {
+                    link.open_again();
+                }
+            }
+            Told::Said(peer, rpc) => {
+                for subscription in rpc.subscriptions() {
+                    state.router.subscribes(&peer, subscription.topic().to_owned(), subscription.wants());
+                }
+                for message in rpc.into_messages() {
+                    self.on_message(state, peer, message);
+                }
+            }
+        }
+    }
+
+    fn on_message(&mut self, state: &mut State, from: PeerId, message: SignedMessage) {
+        let moment = self.moment(state);
+        let id = message.id();
+        if !state.router.hears(moment.now, from, &id) {
+            return;
+        }
+        state.account.heard += 1;
+        if !self.outlets.topics.borrow().contains(message.topic()) {
+            return;
+        }
+        if let Err(error) = message.verify() {
+            state.account.forged += 1;
+            return tracing::debug!(peer = %from, %error, "edgevpn's gossip: a forged message");
+        }
+        let opened = envelope::open(&self.token.sealing_key(self.unix_s()), message.data(), envelope::MAX_BLOCK);
+        let block = match opened {
+            Ok(plain) => Block::parse(&plain).map_err(|error| error.to_string()),
+            Err(error) => {
+                self.complain(state, from, &error);
+                return;
+            }
+        };
+        let block = match block {
+            Ok(block) => block,
+            Err(error) => {
+                state.account.unread += 1;
+                return tracing::debug!(peer = %from, error, "edgevpn's gossip: no block");
+            }
+        };
+        let message_author = message.author();
+        state.router.pass_on(moment.now, id, message);
+        state.heard_same |= block.hash == state.replica.current().hash;
+        let before = state.replica.form();
+        state.presence.note(moment.now, &block.storage);
+        // Members follow the form of others, so their blocks say nothing of it.
+        let author = message_author.and_then(|author| node_of(&author));
+        let is_evidence = author.is_none_or(|author| !self.inlets.views.borrow().nodes.contains_key(&author));
+        let heard = state.replica.hear(moment, block, is_evidence);
+        if let Some(refused) = heard.refused {
+            state.account.refused += 1;
+            tracing::debug!(peer = %from, why = refused, "edgevpn's gossip: a block refused");
+        }
+        if state.replica.form() != before {
+            tracing::info!(
+                signed = state.replica.form() == Form::Signed,
+                "edgevpn's ledger is of the other form from now on"
+            );
+        }
+        if heard.changed {
+            self.state(state);
+            self.tell(state);
+        }
+    }
+
+    /// Clocks that differ by more than a window, or another token with the same room.
+    fn complain(&self, state: &mut State, from: PeerId, error: &envelope::EnvelopeError) {
+        state.account.sealed += 1;
+        let now = state.started.elapsed();
+        if state.complained.is_none_or(|at| now > at + COMPLAIN) {
+            state.complained = Some(now);
+            tracing::warn!(peer = %from, %error, "edgevpn's gossip can't be opened: check the clocks of both machines");
+        }
+    }
+
+    fn on_peers(&mut self, state: &mut State) {
+        let members = self.inlets.members.borrow_and_update().clone();
+        let legacy = self.inlets.legacy.borrow_and_update().clone();
+        // edgevpn's own nodes send nothing by relays.
+        let direct = |(node, peer): (&NodeId, &Peer)| Some((peer_of(node)?, peer.number, peer.path != Path::Relayed));
+        let members = members.connected.iter().filter_map(direct).map(|(peer, number, _)| (peer, number, true));
+        let legacy = legacy.connected.iter().filter_map(direct).filter(|(.., direct)| *direct);
+        let wanted: HashMap<PeerId, (u64, bool)> =
+            members.chain(legacy.map(|(peer, number, _)| (peer, number, false))).map(|(p, n, m)| (p, (n, m))).collect();
+        state.links.retain(|peer, _| wanted.contains_key(peer));
+        state.readers.retain(|peer, reader| {
+            let stays = wanted.contains_key(peer) && !reader.is_finished();
+            if !stays {
+                reader.abort();
+            }
+            stays
+        });
+        for (peer, (number, is_member)) in wanted {
+            match state.links.get_mut(&peer) {
+                Some((known, _)) if *known == number => {}
+                Some((known, link)) => {
+                    *known = number;
+                    link.open_again();
+                }
+                None => {
+                    let (link, task) = Link::new(peer, self.streams.clone(), self.outlets.topics.subscribe());
+                    state.tasks.spawn(task);
+                    state.links.insert(peer, (number, link));
+                }
+            }
+            state.router.connected(peer, is_member);
+        }
+        let links = &state.links;
+        state.router.keep(|peer| links.contains_key(peer));
+        self.tell(state);
+    }
+
+    fn tick(&mut self, state: &mut State) {
+        let topics = self.token.edgevpn_topic(self.unix_s());
+        let topics: BTreeSet<String> = topics.iter().cloned().collect();
+        let turned = self.outlets.topics.send_if_modified(|known| {
+            let changed = **known != topics;
+            if changed {
+                *known = Arc::new(topics);
+            }
+            changed
+        });
+        if turned {
+            tracing::trace!("edgevpn's topics turned");
+        }
+        let now = state.started.elapsed();
+        state.presence.note(now, &state.replica.storage().clone());
+        self.state(state);
+        self.tell(state);
+        if now >= state.next_sync {
+            state.next_sync = now + SYNC.mul_f64(rand::rng().random_range(0.5..1.5));
+            let is_saved = std::mem::take(&mut state.heard_same) && state.saved < SYNCS_SAVED;
+            state.saved = if is_saved { state.saved + 1 } else { 0 };
+            if !is_saved && state.replica.current().index > 0 {
+                let block = state.replica.current().clone();
+                self.publish(state, &block);
+            }
+        }
+    }
+
+    // === what is said ===
+
+    /// Has the replica say what this node offers now.
+    fn state(&mut self, state: &mut State) {
+        let offers = self.inlets.offers.borrow_and_update().clone();
+        let is_draining = *self.inlets.draining.borrow_and_update();
+        let service = offered(&offers).cloned();
+        self.tell_of_one(state, &offers, service.as_ref());
+        let now = state.started.elapsed();
+        let may_hold = service.as_ref().is_some_and(|service| self.may_hold(state, now, &service.name));
+        let said = self.offer.said(now, self.clock(), service.as_ref(), is_draining, may_hold);
+        let said: BTreeSet<Said> = said.into_iter().collect();
+        let names: BTreeSet<_> = said.iter().map(|said| (said.bucket.clone(), said.key.clone())).collect();
+        for gone in state.said.iter().filter(|gone| !names.contains(&(gone.bucket.clone(), gone.key.clone()))) {
+            state.replica.withdraw(&gone.bucket, &gone.key);
+        }
+        for new in said.difference(&state.said) {
+            state.replica.state(&new.bucket, &new.key, new.value.clone());
+        }
+        state.said = said;
+        self.outlets.offered.send_if_modified(|known| {
+            let changed = *known != service;
+            if changed {
+                known.clone_from(&service);
+            }
+            changed
+        });
+    }
+
+    /// Whether the name of a service is free in edgevpn's ledger, or this node's.
+    fn may_hold(&self, state: &State, now: Duration, service: &str) -> bool {
+        if state.said.iter().any(|said| said.bucket == SERVICES && said.key == service) {
+            let holder = state.presence.holder(now, service, |_| false);
+            // Somebody else's word for it since: two that came at once. The greater one gives way.
+            return holder.is_none_or(|(holder, _)| holder >= self.node);
+        }
+        let (members, legacy) = (self.inlets.members.borrow().clone(), self.inlets.legacy.borrow().clone());
+        let lives = |node: &NodeId| members.connected.contains_key(node) || legacy.connected.contains_key(node);
+        state.presence.holder(now, service, lives).is_none_or(|(holder, lives)| holder == self.node || !lives)
+    }
+
+    /// Says once which of several services nodes of edgevpn get.
+    fn tell_of_one(&self, state: &mut State, offers: &[Service], service: Option<&Service>) {
+        let Some(service) = service else { return };
+        if state.told_one.as_ref() == Some(&service.name) {
+            return;
+        }
+        state.told_one = Some(service.name.clone());
+        let localai = super::values::localai_bucket(&service.name).map(|_| self.offer.letters());
+        tracing::info!(service = service.name, localai, "offered to edgevpn's nodes as well");
+        if offers.len() > 1 {
+            tracing::warn!(
+                service = service.name,
+                "nodes of edgevpn can use one service of a node: this one; for others run another node"
+            );
+        }
+    }
+
+    /// Sends what is due.
+    fn act(&mut self, state: &mut State) {
+        let moment = self.moment(state);
+        if let Some(block) = state.replica.poll_block(moment) {
+            let now = state.started.elapsed();
+            state.presence.note(now, &block.storage);
+            self.publish(state, &block);
+        }
+        while let Some(Passed { message, to }) = state.router.poll_output(state.started.elapsed()) {
+            if !to.is_empty() {
+                state.account.passed_on += to.len() as u64;
+                send(&state.links, message, &to);
+            }
+        }
+        let account = Account {
+            index: state.replica.current().index,
+            is_signed: state.replica.form() == Form::Signed,
+            listeners: state.router.listeners(&self.token.edgevpn_topic(self.unix_s()).current),
+            ..state.account.clone()
+        };
+        state.account = account.clone();
+        self.outlets.account.send_if_modified(|told| {
+            let changed = *told != account;
+            *told = account;
+            changed
+        });
+    }
+
+    fn publish(&self, state: &mut State, block: &Block) {
+        let unix_s = self.unix_s();
+        let sealed =
+            envelope::seal(&self.token.sealing_key(unix_s).current, rand::random(), block.to_json().as_bytes());
+        if sealed.len() > self.most() {
+            return tracing::warn!(
+                bytes = sealed.len(),
+                "edgevpn's ledger has outgrown the token's max_message_size, and is not sent"
+            );
+        }
+        state.seqno += 1;
+        let topic = self.token.edgevpn_topic(unix_s).current;
+        match SignedMessage::sign(&self.keypair, state.seqno, &topic, sealed) {
+            Ok(message) => {
+                let Passed { message, to } = state.router.publish(state.started.elapsed(), message);
+                state.account.published += 1;
+                send(&state.links, message, &to);
+            }
+            Err(error) => tracing::warn!(%error, "edgevpn's ledger can't be signed"),
+        }
+    }
+
+    /// Takes back what this node said, as far as that still reaches anybody.
+    fn leave(&mut self, state: &mut State) {
+        for said in std::mem::take(&mut state.said) {
+            state.replica.withdraw(&said.bucket, &said.key);
+        }
+        let later = Moment { now: state.started.elapsed() + SYNC, ..self.moment(state) };
+        if let Some(block) = state.replica.poll_block(later) {
+            self.publish(state, &block);
+        }
+    }
+
+    // === what is told ===
+
+    fn tell(&mut self, state: &mut State) {
+        let native = self.inlets.views.borrow_and_update().clone();
+        let members = self.inlets.members.borrow().clone();
+        let legacy = self.inlets.legacy.borrow().clone();
+        let now = state.started.elapsed();
+        let is_connected = |node: &NodeId| legacy.connected.get(node).is_some_and(|peer| peer.path != Path::Relayed);
+        let nominees = state.presence.nominees(now, is_connected);
+        let nominees: Vec<_> = nominees.into_iter().filter(|nominee| nominee.node != self.node).collect();
+        self.outlets.views.send_if_modified(|known| {
+            let view = merged(self.network, known.revision + 1, &native, &nominees);
+            let changed = !same(known, &view);
+            if changed {
+                *known = Arc::new(view);
+            }
+            changed
+        });
+        self.outlets.peers.send_if_modified(|known| {
+            let both = members.connected.iter().chain(&legacy.connected);
+            let both = Peers { connected: both.map(|(node, peer)| (*node, peer.clone())).collect() };
+            let changed = !known.is_same(&both);
+            if changed {
+                *known = Arc::new(both);
+            }
+            changed
+        });
+        let links = state.links.keys().copied();
+        let users: BTreeSet<PeerId> = links
+            .filter(|peer| {
+                state.presence.is_user(peer) || node_of(peer).is_some_and(|node| members.connected.contains_key(&node))
+            })
+            .collect();
+        self.outlets.users.send_if_modified(|known| {
+            let changed = **known != users;
+            if changed {
+                *known = Arc::new(users);
+            }
+            changed
+        });
+    }
+}
+
+fn send(links: &HashMap<PeerId, (u64, Link)>, message: SignedMessage, to: &[PeerId]) {
+    let framed = link::framed(&Rpc::saying(message));
+    for peer in to {
+        if let Some((_, link)) = links.get(peer)
+            && !link.send(Arc::clone(&framed))
+        {
+            tracing::debug!(%peer, "edgevpn's gossip: the peer reads too slowly, or its stream is being opened");
+        }
+    }
+}
+
+/// Whether two views say the same, whatever their revisions.
+fn same(one: &View, other: &View) -> bool {
+    one.nodes.len() == other.nodes.len()
+        && one.nodes.iter().zip(&other.nodes).all(|((a, one), (b, other))| {
+            a == b
+                && one.fresh == other.fresh
+                && one.quarantined == other.quarantined
+                && one.legacy == other.legacy
+                && (Arc::ptr_eq(&one.record, &other.record) || one.record == other.record)
+        })
+}
+
+async fn until(due: Option<TokioInstant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
