@@ -5,8 +5,8 @@ use p2p_fed::{config::LogSettings, telemetry::Format};
 
 use crate::{
     ask::AskFlags, ban::Ban, completions::Completions, demo::Demo, doctor::Doctor, exit::Failure, explain::Explain,
-    expose::Expose, man::Manual, output, ping::Ping, relay::Relay, run::Run, serve::Serve, token::TokenCommand,
-    token_source::Masked, version::Version,
+    expose::Expose, federated::Federated, man::Manual, output, ping::Ping, relay::Relay, run::Run, serve::Serve,
+    token::TokenCommand, token_source::Masked, version::Version,
 };
 
 /// A federated, load-balancing tunnel proxy for machines that share one token.
@@ -43,6 +43,7 @@ pub(crate) enum Command {
     Ban(Ban),
     Expose(Box<Expose>),
     Serve(Box<Serve>),
+    Federated(Box<Federated>),
     Run(Box<Run>),
     Relay(Box<Relay>),
     /// Ask the node running here how it is
@@ -89,6 +90,7 @@ impl Cli {
             Command::Token(token) => token.token_argument(),
             Command::Expose(expose) => expose.node.token.token.as_ref(),
             Command::Serve(serve) => serve.node.token.token.as_ref(),
+            Command::Federated(federated) => federated.node.token.token.as_ref(),
             Command::Run(run) => run.node.token.token.as_ref(),
             Command::Relay(relay) => relay.node.token.token.as_ref(),
             Command::Doctor(doctor) => doctor.token.token.as_ref(),

@@ -1,0 +1,149 @@
+//! `p2p-fed federated`: what LocalAI calls `local-ai federated`.
+//!
+//! `serve` of the service `federated` under LocalAI's flags and variables, so that its documentation holds with one word
+//! changed. All flags of `serve` are there as well. One thing differs from `serve` by default: it listens on all addresses,
+//! as LocalAI's does.
+
+use std::{net::Ipv4Addr, str::FromStr};
+
+use clap::{Args, builder::BoolishValueParser};
+use p2p_fed::{
+    balance::{ParsePinError, Pin, Policy},
+    config::{FrontSettings, Listen, LogSettings, Settings},
+    identity::NodeName,
+};
+
+use crate::{
+    exit::Failure,
+    foreign_env::{self, DEBUG},
+    front_flags::FrontFlags,
+    lifetime::Role,
+    node_flags::NodeFlags,
+    serve::serving,
+};
+
+/// Where LocalAI listens when nothing else is said: port 8080 of all addresses.
+const LISTEN: (Ipv4Addr, u16) = (Ipv4Addr::UNSPECIFIED, 8080);
+
+/// Serve the service `federated`, under LocalAI's flags and variables
+#[derive(Debug, Args)]
+#[command(
+    mut_arg("token", |token| token.visible_aliases(["p2p-token", "p2ptoken"])),
+    mut_arg("localai_network_id", |id| id.visible_aliases(["p2p-network-id", "peer-2-peer-network-id"])),
+    after_help = "Examples, which are LocalAI's but for the first word:\n  TOKEN=… p2p-fed federated\n  ADDRESS=:80 LOCALAI_P2P_LOGLEVEL=debug TOKEN=… p2p-fed federated --debug\n  p2p-fed federated --p2p-token … --address 127.0.0.1:9090 --random-worker\n\nLocalAI's variables that are read, where the flag and its own variable say nothing:\n  LOCALAI_ADDRESS, ADDRESS                  --address\n  P2P_TOKEN, TOKEN, LOCALAI_P2P_TOKEN       --token\n  LOCALAI_P2P_NETWORK_ID, P2P_NETWORK_ID    --localai-network-id\n  LOCALAI_RANDOM_WORKER, RANDOM_WORKER      --policy random, if true\n  LOCALAI_TARGET_WORKER, TARGET_WORKER      --worker\n  LOCALAI_P2P_DISABLE_DHT                   --no-dht, if true\n  LOCALAI_P2P_LISTEN_MADDRS                 --listen-addr\n  LOCALAI_P2P_DHT_ANNOUNCE_MADDRS           --announce-addr\n  LOCALAI_P2P_BOOTSTRAP_PEERS_MADDRS        --peer\n  LOCALAI_P2P_LOGLEVEL, LOCALAI_LOG_LEVEL   --log-level\n  LOCALAI_DEBUG                             --debug, if true\n  LOCALAI_LOG_FORMAT                        --log-format\nSo are some of edgevpn's (EDGEVPNLISTENMADDRS and others); docs/localai.md lists all.\n\nIt listens on all addresses, as LocalAI's does; `p2p-fed serve` listens on 127.0.0.1 alone."
+)]
+pub(crate) struct Federated {
+    /// Where clients connect: ADDRESS:PORT, PORT of this machine alone, or :PORT of all addresses [default: :8080]
+    #[arg(long, env = "P2P_FED_ADDRESS", help_heading = "Services")]
+    address: Option<Listen>,
+
+    /// Pick workers at random: the same as --policy random
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+        conflicts_with = "policy",
+        help_heading = "Services"
+    )]
+    random_worker: Option<bool>,
+
+    /// The only worker to use: the same as --worker, and takes the ids that LocalAI gives to its nodes
+    #[arg(long, value_name = "NODE", conflicts_with = "worker", help_heading = "Services")]
+    target_worker: Option<TargetWorker>,
+
+    /// Log more: the same as --log-level debug
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+        help_heading = "Logging"
+    )]
+    debug: Option<bool>,
+
+    #[command(flatten)]
+    front: FrontFlags,
+
+    #[command(flatten)]
+    pub(crate) node: NodeFlags,
+}
+
+impl Role for Federated {
+    fn node(&self) -> &NodeFlags {
+        &self.node
+    }
+
+    fn settings(&self, log: &LogSettings) -> Result<Settings, Failure> {
+        let variables = foreign_env::front()?;
+        let listen = self.address.or(variables.listen);
+        let fronts = listen.map(|listen| vec![listening(listen)]);
+        let said = Settings { fronts, ..self.node.settings(&self.log(log)) };
+        let terms = self.terms().over(FrontSettings { listen: None, ..variables });
+        Ok(serving(self.node.over_file(said)?, listening(Listen(LISTEN.into())), &terms))
+    }
+}
+
+impl Federated {
+    fn log(&self, log: &LogSettings) -> LogSettings {
+        let level = (self.debug == Some(true)).then(|| DEBUG.to_owned());
+        log.clone().over(LogSettings { level, format: None })
+    }
+
+    fn terms(&self) -> FrontSettings {
+        self.front.terms().over(FrontSettings {
+            policy: self.random_worker.map(picking),
+            worker: self.target_worker.clone().map(|worker| worker.0),
+            ..FrontSettings::default()
+        })
+    }
+}
+
+fn listening(on: Listen) -> FrontSettings {
+    FrontSettings { listen: Some(on), ..FrontSettings::default() }
+}
+
+/// What LocalAI means by a random worker, and by another.
+pub(crate) fn picking(at_random: bool) -> p2p_fed::config::Picking {
+    if at_random { Policy::Random } else { Policy::default() }.into()
+}
+
+/// The only worker to use, as LocalAI names it or as p2p-fed does.
+///
+/// LocalAI's id of a node is its host's name, `-`, and ten letters of either case (`core/p2p`). Names of nodes are of lower
+/// case here, so the nearest one is meant: two nodes whose ids differ in case alone are one to a pin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TargetWorker(pub(crate) Pin);
+
+impl FromStr for TargetWorker {
+    type Err = ParsePinError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_localai = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+        text.parse().map(Self).or_else(|error| match !text.is_empty() && text.chars().all(is_localai) {
+            true => Ok(Self(Pin::Name(NodeName::clean(text).as_str().to_owned()))),
+            false => Err(error),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_worker_is_a_pin_or_an_id_of_localai() {
+        let pin = |text: &str| text.parse::<TargetWorker>().map(|worker| worker.0);
+        assert_eq!(pin("gpu1"), Ok(Pin::Name("gpu1".to_owned())));
+        assert_eq!(pin("My_Host-abcDEFghij"), Ok(Pin::Name("my-host-abcdefghij".to_owned())));
+        let id = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+        assert!(matches!(pin(id), Ok(Pin::Node(_))), "an id of ours has capitals as well");
+        for text in ["", "No Name", "a/b", "größe"] {
+            assert!(pin(text).is_err(), "{text:?}");
+        }
+    }
+}
