@@ -304,6 +304,15 @@ mod tests {
     }
 
     #[test]
+    fn each_variable_is_documented() {
+        let page = include_str!("../../docs/localai.md");
+        let names = OF_NODES.iter().map(|(name, _)| name).chain(OF_FEDERATED.iter().map(|(name, _)| name));
+        for name in names.chain(&crate::token_source::VARIABLES) {
+            assert!(page.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
     fn what_libp2p_listens_by_and_we_cannot_is_refused() {
         for address in ["/ip4/0.0.0.0/udp/1/quic-v1/webtransport", "/ip4/0.0.0.0/udp/1/webrtc-direct"] {
             let refusal = node(&[("LOCALAI_P2P_LISTEN_MADDRS", address)]).unwrap_err();
