@@ -4,13 +4,12 @@
 //! changed. All flags of `serve` are there as well. One thing differs from `serve` by default: it listens on all addresses,
 //! as LocalAI's does.
 
-use std::{net::Ipv4Addr, str::FromStr};
+use std::net::Ipv4Addr;
 
 use clap::{Args, builder::BoolishValueParser};
 use p2p_fed::{
-    balance::{ParsePinError, Pin, Policy},
+    balance::Policy,
     config::{FrontSettings, Listen, LogSettings, Settings},
-    identity::NodeName,
 };
 
 use crate::{
@@ -20,12 +19,13 @@ use crate::{
     lifetime::Role,
     node_flags::NodeFlags,
     serve::serving,
+    target_worker::TargetWorker,
 };
 
 /// Where LocalAI listens when nothing else is said: port 8080 of all addresses.
 const LISTEN: (Ipv4Addr, u16) = (Ipv4Addr::UNSPECIFIED, 8080);
 
-/// Serve the service `federated`, under LocalAI's flags and variables
+/// Serve the service `federated`, under LocalAI's flags and variables.
 #[derive(Debug, Args)]
 #[command(
     mut_arg("token", |token| token.visible_aliases(["p2p-token", "p2ptoken"])),
@@ -84,7 +84,7 @@ impl Role for Federated {
         let fronts = listen.map(|listen| vec![listening(listen)]);
         let said = Settings { fronts, ..self.node.settings(&self.log(log)) };
         let terms = self.terms().over(FrontSettings { listen: None, ..variables });
-        Ok(serving(self.node.over_file(said)?, listening(Listen(LISTEN.into())), &terms))
+        Ok(serving(self.node.over_file(said)?, usual(), &terms))
     }
 }
 
@@ -96,7 +96,10 @@ impl Federated {
 
     fn terms(&self) -> FrontSettings {
         self.front.terms().over(FrontSettings {
-            policy: self.random_worker.map(picking),
+            // That it is not to be random is LocalAI's default, which ours is too.
+            policy: self
+                .random_worker
+                .map(|at_random| if at_random { Policy::Random } else { Policy::default() }.into()),
             worker: self.target_worker.clone().map(|worker| worker.0),
             ..FrontSettings::default()
         })
@@ -107,28 +110,9 @@ fn listening(on: Listen) -> FrontSettings {
     FrontSettings { listen: Some(on), ..FrontSettings::default() }
 }
 
-/// What LocalAI means by a random worker, and by another.
-pub(crate) fn picking(at_random: bool) -> p2p_fed::config::Picking {
-    if at_random { Policy::Random } else { Policy::default() }.into()
-}
-
-/// The only worker to use, as LocalAI names it or as p2p-fed does.
-///
-/// LocalAI's id of a node is its host's name, `-`, and ten letters of either case (`core/p2p`). Names of nodes are of lower
-/// case here, so the nearest one is meant: two nodes whose ids differ in case alone are one to a pin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct TargetWorker(pub(crate) Pin);
-
-impl FromStr for TargetWorker {
-    type Err = ParsePinError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_localai = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-        text.parse().map(Self).or_else(|error| match !text.is_empty() && text.chars().all(is_localai) {
-            true => Ok(Self(Pin::Name(NodeName::clean(text).as_str().to_owned()))),
-            false => Err(error),
-        })
-    }
+/// What is served where neither flag, variable nor file says otherwise.
+fn usual() -> FrontSettings {
+    listening(Listen(LISTEN.into()))
 }
 
 #[cfg(test)]
@@ -136,14 +120,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_worker_is_a_pin_or_an_id_of_localai() {
-        let pin = |text: &str| text.parse::<TargetWorker>().map(|worker| worker.0);
-        assert_eq!(pin("gpu1"), Ok(Pin::Name("gpu1".to_owned())));
-        assert_eq!(pin("My_Host-abcDEFghij"), Ok(Pin::Name("my-host-abcdefghij".to_owned())));
-        let id = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
-        assert!(matches!(pin(id), Ok(Pin::Node(_))), "an id of ours has capitals as well");
-        for text in ["", "No Name", "a/b", "größe"] {
-            assert!(pin(text).is_err(), "{text:?}");
-        }
+    fn it_listens_where_localai_does_unless_something_else_is_said() {
+        let fronts = |said| serving(said, usual(), &FrontSettings::default()).fronts.unwrap();
+        let [front] = &fronts(Settings::default())[..] else { panic!("one front") };
+        assert_eq!((front.listen, &front.service), (Some(Listen("0.0.0.0:8080".parse().unwrap())), &None));
+        let said = || Settings::parse("fronts: [{service: llm, listen: 9000}]").unwrap();
+        assert_eq!(fronts(said()), said().fronts.unwrap());
     }
 }

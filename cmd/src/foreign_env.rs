@@ -10,15 +10,13 @@
 use std::{env, ffi::OsString};
 
 use p2p_fed::{
+    balance::Policy,
     config::{Address, FrontSettings, LogSettings, Meeting, Settings},
     net::Dht,
     telemetry::Format,
 };
 
-use crate::{
-    exit::Failure,
-    federated::{TargetWorker, picking},
-};
+use crate::{exit::Failure, target_worker::TargetWorker};
 
 /// Bytes of a variable that are looked at: as many as 256 long addresses have, and no more go into a list.
 const MAX_VALUE: usize = 64 * 1024;
@@ -195,7 +193,7 @@ fn address(text: &str) -> Result<FrontSettings, String> {
 
 fn random_worker(text: &str) -> Result<FrontSettings, String> {
     // That it is not to be random says not what else.
-    let policy = truth(text)?.then(|| picking(true));
+    let policy = truth(text)?.then(|| Policy::Random.into());
     Ok(FrontSettings { policy, ..FrontSettings::default() })
 }
 
@@ -206,7 +204,7 @@ fn target_worker(text: &str) -> Result<FrontSettings, String> {
 
 #[cfg(test)]
 mod tests {
-    use p2p_fed::{balance::Policy, config::Picking};
+    use p2p_fed::config::Picking;
 
     use super::*;
 

@@ -38,6 +38,7 @@ mod services;
 mod signals;
 mod status;
 mod table;
+mod target_worker;
 mod title;
 mod token;
 mod token_source;
