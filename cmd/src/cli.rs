@@ -1,12 +1,27 @@
 //! What can be typed.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use p2p_fed::{config::LogSettings, telemetry::Format};
 
 use crate::{
-    ask::AskFlags, ban::Ban, completions::Completions, demo::Demo, doctor::Doctor, exit::Failure, explain::Explain,
-    expose::Expose, federated::Federated, man::Manual, output, ping::Ping, relay::Relay, run::Run, serve::Serve,
-    token::TokenCommand, token_source::Masked, version::Version,
+    ask::AskFlags,
+    ban::Ban,
+    completions::Completions,
+    demo::Demo,
+    doctor::Doctor,
+    exit::Failure,
+    explain::Explain,
+    expose::Expose,
+    federated::{self, Federated},
+    man::Manual,
+    output,
+    ping::Ping,
+    relay::Relay,
+    run::Run,
+    serve::Serve,
+    token::TokenCommand,
+    token_source::Masked,
+    version::Version,
 };
 
 /// A federated, load-balancing tunnel proxy for machines that share one token.
@@ -72,7 +87,9 @@ pub(crate) enum Command {
 impl Cli {
     /// Reads what was typed. Help that was asked for is printed, and ends the program well.
     pub(crate) fn read() -> Result<Self, Failure> {
-        Self::try_parse().map_err(|error| {
+        let matches = Self::command().try_get_matches();
+        let cli = matches.and_then(|matches| Ok((Self::from_arg_matches(&matches)?, matches)));
+        let (cli, matches) = cli.map_err(|error| {
             if error.use_stderr() {
                 return error.into();
             }
@@ -81,7 +98,11 @@ impl Cli {
                 Ok(()) => Failure::Closed,
                 Err(_) => output::print("").err().unwrap_or(Failure::Closed),
             }
-        })
+        })?;
+        match matches.subcommand() {
+            Some(("federated", matches)) => federated::check(matches).map(|()| cli),
+            _ => Ok(cli),
+        }
     }
 
     /// The token, if it is among the arguments.

@@ -6,7 +6,7 @@
 
 use std::net::Ipv4Addr;
 
-use clap::{Args, builder::BoolishValueParser};
+use clap::{ArgMatches, Args, builder::BoolishValueParser, parser::ValueSource};
 use p2p_fed::{
     balance::Policy,
     config::{FrontSettings, Listen, LogSettings, Settings},
@@ -45,13 +45,12 @@ pub(crate) struct Federated {
         require_equals = true,
         default_missing_value = "true",
         value_parser = BoolishValueParser::new(),
-        conflicts_with = "policy",
         help_heading = "Services"
     )]
     random_worker: Option<bool>,
 
     /// The only worker to use: the same as --worker, and takes the ids that LocalAI gives to its nodes
-    #[arg(long, value_name = "NODE", conflicts_with = "worker", help_heading = "Services")]
+    #[arg(long, value_name = "NODE", help_heading = "Services")]
     target_worker: Option<TargetWorker>,
 
     /// Log more: the same as --log-level debug
@@ -95,15 +94,29 @@ impl Federated {
     }
 
     fn terms(&self) -> FrontSettings {
-        self.front.terms().over(FrontSettings {
+        // They are flags alone, so they go before the variables of ours; beside our flags they are refused.
+        let localai = FrontSettings {
             // That it is not to be random is LocalAI's default, which ours is too.
             policy: self
                 .random_worker
                 .map(|at_random| if at_random { Policy::Random } else { Policy::default() }.into()),
             worker: self.target_worker.clone().map(|worker| worker.0),
             ..FrontSettings::default()
-        })
+        };
+        localai.over(self.front.terms())
     }
+}
+
+/// Refuses two flags that say the same thing. Clap's own way to do so would refuse a flag beside a variable, too.
+pub(crate) fn check(matches: &ArgMatches) -> Result<(), Failure> {
+    let is_flag = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+    for (one, other) in [("random_worker", "policy"), ("target_worker", "worker")] {
+        if is_flag(one) && is_flag(other) {
+            let flag = one.replace('_', "-");
+            return Err(Failure::usage(format_args!("--{flag} and --{other} say the same thing: leave one out")));
+        }
+    }
+    Ok(())
 }
 
 fn listening(on: Listen) -> FrontSettings {

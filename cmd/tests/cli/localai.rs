@@ -172,8 +172,15 @@ fn flags_that_say_two_things() {
     let host = Host::with_token();
     for flags in [["--random-worker", "--policy=p2c"], ["--target-worker=a", "--worker=b"]] {
         let all = [&["federated", "--token-file", "token"][..], &flags].concat();
-        host.run(&all).refused(2, &["cannot be used with"]);
+        host.run(&all).refused(2, &["say the same thing: leave one out"]);
     }
+    let host = host.with("P2P_FED_POLICY", "p2c").with("P2P_FED_WORKER", "b");
+    let all = ["--token-file", "token", "--address", "127.0.0.1:0", "--random-worker", "--target-worker", "a"];
+    assert!(federated(&host, &all).logs(" INF listening ").contains("policy=random"), "a flag goes before a variable");
+    let host = Host::with_token().with("P2P_FED_POLICY", "p2c").with("RANDOM_WORKER", "true");
+    let front = federated(&host, &["--token-file", "token", "--address", "127.0.0.1:0"]);
+    assert!(front.logs(" INF listening ").contains("policy=p2c"), "our variable goes before LocalAI's");
+    let host = Host::with_token();
     host.run(&["federated", "--token-file", "token", "--random-worker=maybe"]).refused(2, &["--random-worker"]);
 }
 
