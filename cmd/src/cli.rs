@@ -1,12 +1,27 @@
 //! What can be typed.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use p2p_fed::{config::LogSettings, telemetry::Format};
 
 use crate::{
-    ask::AskFlags, ban::Ban, completions::Completions, demo::Demo, doctor::Doctor, exit::Failure, explain::Explain,
-    expose::Expose, man::Manual, output, ping::Ping, relay::Relay, run::Run, serve::Serve, token::TokenCommand,
-    token_source::Masked, version::Version,
+    ask::AskFlags,
+    ban::Ban,
+    completions::Completions,
+    demo::Demo,
+    doctor::Doctor,
+    exit::Failure,
+    explain::Explain,
+    expose::Expose,
+    federated::{self, Federated},
+    man::Manual,
+    output,
+    ping::Ping,
+    relay::Relay,
+    run::Run,
+    serve::Serve,
+    token::TokenCommand,
+    token_source::Masked,
+    version::Version,
 };
 
 /// A federated, load-balancing tunnel proxy for machines that share one token.
@@ -43,6 +58,7 @@ pub(crate) enum Command {
     Ban(Ban),
     Expose(Box<Expose>),
     Serve(Box<Serve>),
+    Federated(Box<Federated>),
     Run(Box<Run>),
     Relay(Box<Relay>),
     /// Ask the node running here how it is
@@ -71,7 +87,9 @@ pub(crate) enum Command {
 impl Cli {
     /// Reads what was typed. Help that was asked for is printed, and ends the program well.
     pub(crate) fn read() -> Result<Self, Failure> {
-        Self::try_parse().map_err(|error| {
+        let matches = Self::command().try_get_matches();
+        let cli = matches.and_then(|matches| Ok((Self::from_arg_matches(&matches)?, matches)));
+        let (cli, matches) = cli.map_err(|error| {
             if error.use_stderr() {
                 return error.into();
             }
@@ -80,7 +98,11 @@ impl Cli {
                 Ok(()) => Failure::Closed,
                 Err(_) => output::print("").err().unwrap_or(Failure::Closed),
             }
-        })
+        })?;
+        match matches.subcommand() {
+            Some(("federated", matches)) => federated::check(matches).map(|()| cli),
+            _ => Ok(cli),
+        }
     }
 
     /// The token, if it is among the arguments.
@@ -89,6 +111,7 @@ impl Cli {
             Command::Token(token) => token.token_argument(),
             Command::Expose(expose) => expose.node.token.token.as_ref(),
             Command::Serve(serve) => serve.node.token.token.as_ref(),
+            Command::Federated(federated) => federated.node.token.token.as_ref(),
             Command::Run(run) => run.node.token.token.as_ref(),
             Command::Relay(relay) => relay.node.token.token.as_ref(),
             Command::Doctor(doctor) => doctor.token.token.as_ref(),

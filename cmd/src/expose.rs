@@ -78,7 +78,7 @@ impl Role for Expose {
     fn settings(&self, log: &LogSettings) -> Result<Settings, Failure> {
         let exports = said(&self.targets).map(|targets| targets.into_iter().map(target).collect());
         let said = Settings { exports, ..self.node.settings(log) };
-        let settings = said.over(self.node.read_file()?).with_export_terms(&self.terms());
+        let settings = self.node.over_file(said)?.with_export_terms(&self.terms());
         if settings.exports.as_ref().is_none_or(Vec::is_empty) {
             return Err(Failure::usage("nothing to expose: name a target, as in `p2p-fed expose 11434`"));
         }

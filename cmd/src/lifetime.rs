@@ -58,6 +58,10 @@ pub(crate) async fn run(role: &impl Role, log: &LogFlags) -> Result<(), Failure>
     for weakness in token.weaknesses() {
         tracing::warn!(weakness, "token is weak");
     }
+    if token.is_strict() && !config.edgevpn.localai.as_str().is_empty() {
+        let reason = "only p2p-fed nodes take part in a strict network";
+        tracing::warn!(id = %config.edgevpn.localai, reason, "LocalAI network id means nothing here");
+    }
 
     let mut signals =
         Signals::listen().map_err(|error| Failure::run(format_args!("cannot listen to signals: {error}")))?;

@@ -19,6 +19,9 @@ mod doctor;
 mod exit;
 mod explain;
 mod expose;
+mod federated;
+mod foreign_env;
+mod front_flags;
 mod issuer;
 mod ledger;
 mod lifetime;
@@ -35,6 +38,7 @@ mod services;
 mod signals;
 mod status;
 mod table;
+mod target_worker;
 mod title;
 mod token;
 mod token_source;
@@ -64,6 +68,7 @@ fn perform(cli: Cli) -> Result<(), Failure> {
         Command::Ban(ban) => wait(ban.perform(&log)),
         Command::Expose(expose) => wait(lifetime::run(&*expose, &log)),
         Command::Serve(serve) => wait(lifetime::run(&*serve, &log)),
+        Command::Federated(federated) => wait(lifetime::run(&*federated, &log)),
         Command::Relay(relay) => wait(relay.perform(&log)),
         Command::Run(run) => wait(lifetime::run(&*run, &log)),
         Command::Status(flags) => wait(ask::ask(&flags, &log, Client::status)),

@@ -5,11 +5,12 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, builder::BoolishValueParser};
 use p2p_fed::{
     config::{Address, LogSettings, Meeting, RelaySettings, Serving, Settings, Span, WebSocketSettings},
+    edgevpn::LocalAi,
     identity::NodeName,
     net::{Dht, Transport},
 };
 
-use crate::{exit::Failure, output::OutputFlags, token_source::TokenFlags};
+use crate::{exit::Failure, foreign_env, output::OutputFlags, token_source::TokenFlags};
 
 /// Flags of every command that runs a node. Lists may be given with commas or by repeating the flag.
 #[derive(Debug, Args)]
@@ -111,15 +112,17 @@ pub(crate) struct NodeFlags {
     /// Loopback and private addresses alone, and no DHT
     #[arg(long, env = "P2P_FED_LAN", value_parser = BoolishValueParser::new(), help_heading = "Network")]
     lan: bool,
+
+    /// Which of the LocalAI networks that share the token; LocalAI's LOCALAI_P2P_NETWORK_ID, which is read as well
+    #[arg(long, value_name = "ID", env = "P2P_FED_LOCALAI_NETWORK_ID", help_heading = "Network")]
+    localai_network_id: Option<LocalAi>,
 }
 
 impl NodeFlags {
-    /// What the configuration file says; nothing, where none is named.
-    pub(crate) fn read_file(&self) -> Result<Settings, Failure> {
-        match &self.config {
-            Some(path) => Ok(Settings::read(path)?),
-            None => Ok(Settings::default()),
-        }
+    /// What was said, and where that is silent, other programs' variables; then the configuration file, where one is named.
+    pub(crate) fn over_file(&self, said: Settings) -> Result<Settings, Failure> {
+        let file = self.config.as_deref().map(Settings::read).transpose()?;
+        Ok(said.over(foreign_env::node()?).over(file.unwrap_or_default()))
     }
 
     /// What flags and environment say.
@@ -149,7 +152,7 @@ impl NodeFlags {
             drain_timeout: self.drain_timeout,
             exports: None,
             fronts: None,
-            localai_network_id: None,
+            localai_network_id: self.localai_network_id.clone(),
         }
     }
 }

@@ -75,7 +75,7 @@ impl Role for Relay {
             },
             ..self.node.settings(log)
         };
-        let settings = said.over(self.node.read_file()?);
+        let settings = self.node.over_file(said)?;
         Ok(Settings {
             relaying: settings.relaying.or(Some(Serving(Relaying::Always))),
             // It is where the members' own DHT is entered, and has no need of another.

@@ -3,7 +3,7 @@
 use clap::Args;
 use p2p_fed::config::{LogSettings, Settings};
 
-use crate::{exit::Failure, lifetime::Role, node_flags::NodeFlags, token_source::in_config_folder};
+use crate::{exit::Failure, foreign_env, lifetime::Role, node_flags::NodeFlags, token_source::in_config_folder};
 
 /// Do everything that the configuration file says, in one process.
 #[derive(Debug, Args)]
@@ -23,6 +23,6 @@ impl Role for Run {
     fn settings(&self, log: &LogSettings) -> Result<Settings, Failure> {
         let path = self.node.config.clone().or_else(|| in_config_folder("config.yaml"));
         let Some(path) = path else { return Err(Failure::usage("no configuration: name a file with -c FILE")) };
-        Ok(self.node.settings(log).over(Settings::read(&path)?))
+        Ok(self.node.settings(log).over(foreign_env::node()?).over(Settings::read(&path)?))
     }
 }

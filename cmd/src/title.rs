@@ -26,12 +26,15 @@ pub(crate) fn hide_token(token: Option<&Masked>) {
         Command::new(program).arg0(name).args(without_token(arguments)).env(FIRST_VARIABLE, token.expose()).exec();
 }
 
-/// The arguments but `--token TOKEN` and `--token=TOKEN`; behind `--` there are no flags.
+/// The flag, and what LocalAI calls it (`federated`).
+const FLAGS: [&str; 3] = ["--token", "--p2p-token", "--p2ptoken"];
+
+/// The arguments but `--token TOKEN` and `--token=TOKEN`, by any of its names; behind `--` there are no flags.
 fn without_token(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments = arguments.into_iter();
     let mut rest = Vec::new();
     while let Some(argument) = arguments.next() {
-        if argument == "--token" {
+        if FLAGS.iter().any(|flag| argument == *flag) {
             arguments.next();
         } else if argument == "--" {
             rest.push(argument);
@@ -44,7 +47,10 @@ fn without_token(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString>
 }
 
 fn is_assignment(argument: &OsStr) -> bool {
-    argument.as_encoded_bytes().starts_with(b"--token=")
+    let is_of = |flag: &&str| {
+        argument.as_encoded_bytes().strip_prefix(flag.as_bytes()).is_some_and(|rest| rest.starts_with(b"="))
+    };
+    FLAGS.iter().any(is_of)
 }
 
 #[cfg(test)]
@@ -60,6 +66,8 @@ mod tests {
         assert_eq!(rest("serve --token abc --name x llm"), "serve --name x llm");
         assert_eq!(rest("serve --token=abc llm"), "serve llm");
         assert_eq!(rest("serve --token-file abc"), "serve --token-file abc");
+        assert_eq!(rest("federated --p2p-token abc --debug"), "federated --debug");
+        assert_eq!(rest("federated --p2ptoken=abc --debug"), "federated --debug");
         assert_eq!(rest("--token abc serve -- --token x"), "serve -- --token x");
     }
 }

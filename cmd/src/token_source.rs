@@ -22,7 +22,8 @@ use crate::exit::Failure;
 pub(crate) const FIRST_VARIABLE: &str = "P2P_FED_TOKEN";
 
 /// Every variable that is asked, in this order: ours, then those of LocalAI and edgevpn.
-const VARIABLES: [&str; 5] = [FIRST_VARIABLE, "P2P_TOKEN", "TOKEN", "LOCALAI_P2P_TOKEN", "EDGEVPNTOKEN"];
+pub(crate) const VARIABLES: [&str; 6] =
+    [FIRST_VARIABLE, "P2P_TOKEN", "TOKEN", "LOCALAI_P2P_TOKEN", "LOCALAI_TOKEN", "EDGEVPNTOKEN"];
 
 /// Bytes of a token file at most: a token has less than one in a hundred of it, and a mistaken path may lead to anything.
 const MAX_FILE: u64 = 64 * 1024;

@@ -42,7 +42,7 @@ impl FromStr for LocalAi {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.len() > MAX_ID || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            true => Err(ParseLocalAiError(text.to_owned())),
+            true => Err(ParseLocalAiError(text.chars().take(MAX_ID + 1).collect())),
             false => Ok(Self(text.to_owned())),
         }
     }
@@ -64,5 +64,11 @@ mod tests {
         assert_eq!("lab".parse::<LocalAi>().unwrap().bucket("worker"), "lab_worker");
         assert!("two words".parse::<LocalAi>().is_err());
         assert!("x".repeat(65).parse::<LocalAi>().is_err());
+    }
+
+    #[test]
+    fn a_refusal_quotes_no_more_than_it_must() {
+        let error = "\u{1b}[31m".repeat(1000).parse::<LocalAi>().unwrap_err().to_string();
+        assert!(error.len() < 1000 && !error.contains('\u{1b}'), "{error}");
     }
 }

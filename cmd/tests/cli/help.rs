@@ -6,11 +6,12 @@ use serde_json::Value;
 
 use crate::host::{Host, Said};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 17] = [
     "token",
     "ban",
     "expose",
     "serve",
+    "federated",
     "run",
     "status",
     "peers",

@@ -8,6 +8,7 @@ mod help;
 mod host;
 mod issuing;
 mod lifetime;
+mod localai;
 mod pinging;
 mod refusals;
 mod secrets;

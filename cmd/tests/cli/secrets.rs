@@ -81,3 +81,19 @@ fn a_token_among_the_arguments_leaves_the_title_and_nothing_else_does() {
         assert_eq!(words[1..6], ["serve", "federated@0", "--name", "f", "-o"], "{title}");
     }
 }
+
+/// LocalAI's names of the flag as well.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_token_under_localais_flag_leaves_the_title() {
+    let host = Host::with_token();
+    let token = host.read("token");
+    for given in [vec!["--p2p-token", token.trim()], vec![&*format!("--p2ptoken={}", token.trim())]] {
+        let mut arguments = vec!["federated", "--address", "127.0.0.1:0", "-o", "json"];
+        arguments.extend(given);
+        let mut node = host.start(&arguments);
+        node.become_ready();
+        let title = title(node.id());
+        assert!(title.contains("--address") && !title.contains("token"), "{title}");
+    }
+}

@@ -30,7 +30,7 @@ fn what_was_made_can_be_read_from_everywhere() {
     same(host.run(&["token", "show", "-o", "json", "--token-file", "token"]));
     same(host.feed(&["token", "show", "-o", "json", "-"], &token));
     same(host.feed(&["token", "show", "-o", "json", "--token-file", "-"], &token));
-    for variable in ["P2P_FED_TOKEN", "P2P_TOKEN", "TOKEN", "LOCALAI_P2P_TOKEN", "EDGEVPNTOKEN"] {
+    for variable in ["P2P_FED_TOKEN", "P2P_TOKEN", "TOKEN", "LOCALAI_P2P_TOKEN", "LOCALAI_TOKEN", "EDGEVPNTOKEN"] {
         same(Host::new().with(variable, token.trim()).run(&["token", "show", "-o", "json"]));
     }
     let host = Host::new();
