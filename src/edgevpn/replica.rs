@@ -75,9 +75,12 @@ pub(super) struct Heard {
 /// The state machine.
 pub(super) struct Replica {
     keypair: Keypair,
+    /// Its id, as entries name it.
+    peer: String,
     block: Block,
     form: Form,
     own: BTreeMap<(String, String), Word>,
+    /// What others may still hold as this node's word: what it wrote last.
     withdrawn: BTreeMap<(String, String), String>,
     /// When blocks of others were last heard: signed, and not.
     signed_at: Option<Duration>,
@@ -91,6 +94,8 @@ pub(super) struct Replica {
 #[derive(Debug)]
 struct Word {
     value: String,
+    /// What was written last, which is another until the next block.
+    written: Option<String>,
     /// How often in a row others have given the key another value.
     lost: u32,
     not_before: Duration,
@@ -99,6 +104,7 @@ struct Word {
 impl Replica {
     pub(super) fn new(keypair: Keypair) -> Self {
         Self {
+            peer: keypair.public().to_peer_id().to_string(),
             keypair,
             block: Block::genesis(),
             form: Form::Legacy,
@@ -128,11 +134,11 @@ impl Replica {
     /// This node's word from now on.
     pub(super) fn state(&mut self, bucket: &str, key: &str, value: String) {
         let at = (bucket.to_owned(), key.to_owned());
-        self.withdrawn.remove(&at);
+        let written = self.withdrawn.remove(&at);
         match self.own.get_mut(&at) {
             Some(word) => word.value = value,
             None => {
-                self.own.insert(at, Word { value, lost: 0, not_before: Duration::ZERO });
+                self.own.insert(at, Word { value, written, lost: 0, not_before: Duration::ZERO });
             }
         }
         self.due.get_or_insert(Duration::ZERO);
@@ -141,7 +147,7 @@ impl Replica {
     /// No longer: taken out of the ledger, unless somebody else has given the key another value.
     pub(super) fn withdraw(&mut self, bucket: &str, key: &str) {
         let at = (bucket.to_owned(), key.to_owned());
-        if let Some(Word { value, .. }) = self.own.remove(&at) {
+        if let Some(Word { written: Some(value), .. }) = self.own.remove(&at) {
             if self.withdrawn.len() >= WITHDRAWN {
                 self.withdrawn.pop_first();
             }
@@ -231,7 +237,7 @@ impl Replica {
     /// Differs from node to node and from block to block, so that those who lost their words say them one after another.
     fn patience(&self) -> Duration {
         let mut digest = Sha256::new();
-        digest.update(self.keypair.public().to_peer_id().to_bytes());
+        digest.update(self.peer.as_bytes());
         digest.update(self.block.hash.as_bytes());
         let [high, low, ..] = <[u8; 32]>::from(digest.finalize());
         Duration::from_millis(u64::from(u16::from_be_bytes([high, low])) % PATIENCE_MS)
@@ -247,8 +253,10 @@ impl Replica {
         let mut storage = self.block.storage.clone();
         let mut changed = self.form == Form::Legacy && strip(&mut storage);
         let mut waiting: Option<Duration> = None;
+        let mut written = Vec::new();
         for (key, word) in &self.own {
             if is_said(get(&storage, key), word, self.form) {
+                written.push(key.clone());
                 continue;
             }
             if word.not_before > now {
@@ -257,11 +265,18 @@ impl Replica {
             }
             if let Some(entry) = self.entry(key, Some(&word.value), get(&storage, key), unix_ns) {
                 put(&mut storage, key, entry);
+                written.push(key.clone());
                 changed = true;
             }
         }
+        for key in written {
+            if let Some(word) = self.own.get_mut(&key) {
+                word.written = Some(word.value.clone());
+            }
+        }
         for (key, value) in &self.withdrawn {
-            let Some(entry) = get(&storage, key).filter(|entry| entry.value == *value && !entry.is_deleted()) else {
+            let is_ours = |entry: &&Entry| entry.value == *value || signed::is_of(&self.peer, key, &entry.value);
+            let Some(entry) = get(&storage, key).filter(|entry| !entry.is_deleted()).filter(is_ours) else {
                 continue;
             };
             changed = true;
@@ -516,7 +531,8 @@ mod tests {
             for (one, key) in all.iter().zip(&keys) {
                 let word = one.own.get(&("users".to_owned(), key.clone())).map(|word| word.value.as_str());
                 prop_assert!(all.iter().all(|other| value(other, "users", key) == word));
-                prop_assert_eq!(one.storage(), all[0].storage());
+                let shown = |one: &Replica| keys.iter().map(|key| value(one, "users", key).map(str::to_owned)).collect::<Vec<_>>();
+                prop_assert_eq!(shown(one), shown(&all[0]));
             }
         }
     }

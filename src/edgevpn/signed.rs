@@ -98,6 +98,11 @@ pub(super) fn accepts(storage: &Storage, (bucket, key): (&str, &str), new: &Entr
     }
 }
 
+/// Whether an entry is `peer`'s by what its bucket goes by.
+pub(super) fn is_of(peer: &str, (bucket, key): &(String, String), value: &str) -> bool {
+    declared(bucket, key, value).is_some_and(|owner| owner == peer)
+}
+
 /// Who owns an entry: who has signed it, or whom an unsigned one names.
 fn owner(bucket: &str, key: &str, entry: &Entry) -> Option<String> {
     match &entry.seal {
