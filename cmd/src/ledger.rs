@@ -42,6 +42,8 @@ fn records(records: &[Record]) -> Table {
 fn state(record: &Record) -> &'static str {
     if record.quarantined {
         "quarantined"
+    } else if record.legacy {
+        if record.fresh { "legacy" } else { "legacy, stale" }
     } else if !record.fresh {
         "stale"
     } else if record.leaving {
@@ -124,6 +126,7 @@ mod tests {
 
     fn ledger() -> Ledger {
         let record = Record {
+            legacy: false,
             node: "12D3KooWA".into(),
             name: "gpu1".into(),
             seq: 7,

@@ -59,7 +59,7 @@ fn row(service: &Service, worker: &Worker) -> [String; 15] {
         service.name.clone(),
         or_dash(protocol(service)),
         worker.name.clone(),
-        worker.state.clone(),
+        if worker.legacy { format!("{}, legacy", worker.state) } else { worker.state.clone() },
         worker.in_flight.to_string(),
         or_dash(load(worker)),
         or_dash((worker.rate > 0.0).then(|| format!("{}/s", bytes(worker.rate as u64)))),

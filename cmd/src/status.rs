@@ -43,6 +43,10 @@ fn summary(status: &Status) -> String {
     table.row(["state".to_owned(), if status.ready { "ready" } else { "draining" }.to_owned()]);
     table.row(["uptime".to_owned(), span(status.node.uptime_s)]);
     table.row(["version".to_owned(), status.version.clone()]);
+    if let Some(edgevpn) = &status.edgevpn {
+        let (listeners, index) = (edgevpn.listeners, edgevpn.index);
+        table.row(["edgevpn".to_owned(), format!("{} ledger at {index}, {listeners} listen", edgevpn.form)]);
+    }
     for address in &status.node.addresses {
         table.row(["address".to_owned(), address.clone()]);
     }
@@ -113,6 +117,7 @@ mod tests {
     fn status() -> Status {
         let id = NodeId::from_bytes([7; 32]).to_string();
         let peer = Peer {
+            legacy: false,
             id: id.clone(),
             name: Some("gpu1".into()),
             path: "direct".into(),
@@ -125,6 +130,7 @@ mod tests {
             offences: [].into(),
         };
         let worker = Worker {
+            legacy: false,
             node: id.clone(),
             name: "gpu1".into(),
             state: "ready".into(),
@@ -170,6 +176,7 @@ mod tests {
             datagrams_dropped: 0,
         };
         Status {
+            edgevpn: None,
             version: "0.1.0".into(),
             network: "k7qd-93ma".into(),
             node: Node { id, name: "laptop".into(), addresses: vec!["/ip4/192.0.2.1/tcp/1".into()], uptime_s: 75 },

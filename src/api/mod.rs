@@ -46,8 +46,8 @@ pub use explain::{Attempt, COUNT_MAX, Candidate, Explained, Request, Tokens, Une
 pub use ping::{PATIENCE_MS_MAX, PINGED_MAX, Ping, Round, Trip, Unpinged, Way};
 pub use server::{BindError, Server};
 pub use status::{
-    Barred, Export, Front, Invited, Latency, Ledger, Model, Node, Peer, Peers, Record, Refusal, Service, Services,
-    Status, Traffic, Volume, Worker,
+    Barred, Edgevpn, Export, Front, Invited, Latency, Ledger, Model, Node, Peer, Peers, Record, Refusal, Service,
+    Services, Status, Traffic, Volume, Worker,
 };
 
 /// Where the answers come from: the node.

@@ -25,6 +25,30 @@ pub struct Status {
     pub fronts: Vec<Front>,
     /// Local backends on offer.
     pub exports: Vec<Export>,
+    /// The edgevpn side; none in a strict network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edgevpn: Option<Edgevpn>,
+}
+
+/// What edgevpn's gossip has cost and brought, in a compat network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Edgevpn {
+    /// The height of its ledger.
+    pub index: i64,
+    /// `legacy` (LocalAI, edgevpn up to 0.34, and later where ownership is off) or `signed`.
+    pub form: String,
+    /// Peers that listen to this node, members included.
+    pub listeners: u64,
+    /// Messages heard, each once.
+    pub heard_total: u64,
+    /// Said by this node.
+    pub published_total: u64,
+    /// Passed on, once for each peer.
+    pub passed_on_total: u64,
+    /// Messages and blocks that were not believed, by reason: `forged`, `sealed` (of another token or another time), `unread`,
+    /// `refused`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped: BTreeMap<String, u64>,
 }
 
 /// This node.
@@ -51,8 +75,11 @@ pub struct Peer {
     pub path: String,
     /// `tcp` or `quic`.
     pub transport: String,
-    /// What tunnels to it ride on: `direct`, or `stream` for streams of the libp2p connection.
+    /// What tunnels to it ride on: `direct`, `stream` for streams of the libp2p connection, or `edgevpn` for edgevpn's.
     pub carrier: String,
+    /// It is no member but a node of edgevpn's or LocalAI's: nothing but edgevpn's ledger tells of it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub legacy: bool,
     /// Its end of the connection, or the relay's.
     pub address: String,
     /// Last round trip in milliseconds, once measured.
@@ -104,6 +131,9 @@ pub struct Worker {
     pub name: String,
     /// `warming`, `ready`, `ejected`, `draining` where a local front balances over it; `offered` or `unreachable` else.
     pub state: String,
+    /// It is no member but a node of edgevpn's or LocalAI's: nothing but edgevpn's ledger tells of it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub legacy: bool,
     /// Connections or requests that this node's fronts have there now.
     pub in_flight: u64,
     /// The same of all fronts, as far as it reports; none where no front here balances over it.
@@ -231,7 +261,10 @@ pub struct Record {
     pub node: String,
     /// Its name.
     pub name: String,
-    /// The record's number.
+    /// It is no member but a node of edgevpn's or LocalAI's: nothing but edgevpn's ledger tells of it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub legacy: bool,
+    /// The record's number; 0 of one that is not a member's.
     pub seq: u64,
     /// A record of it arrived within its time to live.
     pub fresh: bool,
@@ -348,4 +381,8 @@ pub struct Peers {
 pub struct Services {
     /// Every service that some node offers, with its workers.
     pub services: Vec<Service>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }

@@ -30,6 +30,7 @@ struct Sample {
 impl Source for Sample {
     fn status(&self) -> Status {
         let worker = Worker {
+            legacy: false,
             node: "12D3KooWA".into(),
             name: "gpu1".into(),
             state: "ready".into(),
@@ -46,6 +47,7 @@ impl Source for Sample {
             labels: [("model".to_owned(), "llama".to_owned())].into(),
         };
         Status {
+            edgevpn: None,
             version: "0.1.0".into(),
             network: "k7qd-93ma".into(),
             node: Node { id: "12D3KooWB".into(), name: "laptop".into(), addresses: vec![], uptime_s: 7 },

@@ -2,14 +2,14 @@
 //!
 //! Their streams are the bytes of the service from the first to the last: nobody says which service is meant, and nobody
 //! says that it was accepted. A worker that does not know this node as a user, or whose backend is down, ends the stream. So a
-//! front is told that a tunnel is open when the stream is, but where there is reason for doubt it is waited a little for that end
-//! first, so that another worker can be tried before the client's bytes have left.
+//! front is told that a tunnel is open when the stream is; but of a worker that has not answered yet, or did not answer the last
+//! time, it is waited a little for that end first, so that another one can be tried before the client's bytes have left.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     io,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use tokio::{io::AsyncReadExt, time::timeout};
@@ -22,17 +22,12 @@ use crate::{
     tunnel::{Class, DialError, Header, Load, Refusal, Tunnel, TunnelStream, splice},
 };
 
-/// Where there is doubt, how long it is waited for the end of a stream that was just opened.
+/// Without trust, how long it is waited for the end of a stream that was just opened.
 const PROBATION: Duration = Duration::from_millis(400);
 
-/// How long a worker is doubted that ended a stream without a byte.
-const DOUBTED: Duration = Duration::from_secs(30);
-
-/// How long all are doubted after this node has written that it is a user: its word takes as long to reach everybody.
-const NEWCOMER: Duration = Duration::from_secs(15);
-
-/// Workers that are doubted, at most; beyond, all are forgotten, which costs a retry.
-const DOUBTS: usize = 1024;
+/// Workers that are trusted, because the last stream to them brought an answer. Beyond, all are forgotten, which costs each of
+/// them one [`PROBATION`].
+const TRUSTED: usize = 1024;
 
 /// Bytes of a worker that speaks first, taken while it is on probation.
 const FIRST: usize = 4096;
@@ -44,15 +39,14 @@ const IDLE: Duration = Duration::from_secs(24 * 3600);
 #[derive(Clone, Debug)]
 pub(super) struct Dialler {
     legacy: Legacy,
-    doubts: Arc<Mutex<HashMap<NodeId, Instant>>>,
-    began: Instant,
+    trusted: Arc<Mutex<HashSet<NodeId>>>,
     tunnels: TaskTracker,
     stop: CancellationToken,
 }
 
 impl Dialler {
     pub(super) fn new(legacy: Legacy, stop: CancellationToken) -> Self {
-        Self { legacy, doubts: Arc::default(), began: Instant::now(), tunnels: TaskTracker::new(), stop }
+        Self { legacy, trusted: Arc::default(), tunnels: TaskTracker::new(), stop }
     }
 
     /// A tunnel to what `node` exposes.
@@ -67,20 +61,18 @@ impl Dialler {
         let no_key = || unreachable(io::Error::new(io::ErrorKind::InvalidInput, "its id is no key"));
         let peer = peer_of(&node).ok_or_else(no_key)?;
         let mut stream = self.legacy.streams().open(peer, SERVICE).await.map_err(unreachable)?.compat();
-        let first = match self.doubts(&node) {
-            true => probe(&mut stream).await.map_err(|error| {
-                self.doubt(node);
-                unreachable(error)
-            })?,
-            false => Vec::new(),
+        let first = match self.trusts(&node) {
+            true => Vec::new(),
+            false => probe(&mut stream).await.map_err(unreachable)?,
         };
         let (near, mut far) = TunnelStream::pair();
         let (this, stop, trace) = (self.clone(), self.stop.child_token(), header.trace);
         self.tunnels.spawn(async move {
-            let mut stream = Held::new(stream, first);
+            let trusting = this.clone();
+            let mut stream = Held::new(stream, first, move || trusting.learn(node, true));
             let carried = splice(&mut stream, &mut far, IDLE, &stop).await;
             if !stream.has_received() {
-                this.doubt(node);
+                this.learn(node, false);
             }
             tracing::debug!(worker = node.short(), %trace, up = carried.down, down = carried.up, end = %carried.end, "legacy tunnel ended");
         });
@@ -93,21 +85,20 @@ impl Dialler {
         self.tunnels.wait().await;
     }
 
-    fn doubts(&self, node: &NodeId) -> bool {
-        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_doubted = doubts.get(node).is_some_and(|since| since.elapsed() < DOUBTED);
-        if !is_doubted {
-            doubts.remove(node);
-        }
-        is_doubted || self.began.elapsed() < NEWCOMER
+    fn trusts(&self, node: &NodeId) -> bool {
+        self.trusted.lock().unwrap_or_else(PoisonError::into_inner).contains(node)
     }
 
-    fn doubt(&self, node: NodeId) {
-        let mut doubts = self.doubts.lock().unwrap_or_else(PoisonError::into_inner);
-        if doubts.len() >= DOUBTS {
-            doubts.clear();
+    /// `node` has answered on a stream, or has not.
+    fn learn(&self, node: NodeId, answered: bool) {
+        let mut trusted = self.trusted.lock().unwrap_or_else(PoisonError::into_inner);
+        if !answered {
+            trusted.remove(&node);
+        } else if trusted.len() < TRUSTED {
+            trusted.insert(node);
+        } else if !trusted.contains(&node) {
+            trusted.clear();
         }
-        doubts.insert(node, Instant::now());
     }
 }
 

@@ -28,19 +28,19 @@ pub(super) struct Held<S> {
     has_ended: bool,
     /// Since when nothing has come while the end is held back.
     silence: Option<Pin<Box<Sleep>>>,
-    /// Bytes that came.
-    received: u64,
+    /// Told when the first bytes come.
+    on_answer: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl<S> Held<S> {
-    /// `first` was read from `stream` before.
-    pub(super) fn new(stream: S, first: Vec<u8>) -> Self {
-        Self { stream, first, has_ended: false, silence: None, received: 0 }
+    /// `first` was read from `stream` before. `on_answer` is called once, when the first bytes come.
+    pub(super) fn new(stream: S, first: Vec<u8>, on_answer: impl FnOnce() + Send + 'static) -> Self {
+        Self { stream, first, has_ended: false, silence: None, on_answer: Some(Box::new(on_answer)) }
     }
 
     /// Whether the peer has said anything at all.
     pub(super) fn has_received(&self) -> bool {
-        self.received > 0
+        self.on_answer.is_none()
     }
 }
 
@@ -57,7 +57,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Held<S> {
         }
         let count = buf.filled().len() - before;
         this.has_ended |= count == 0 && buf.remaining() > 0;
-        this.received += count as u64;
+        if count > 0
+            && let Some(tell) = this.on_answer.take()
+        {
+            tell();
+        }
         if let Some(silence) = &mut this.silence {
             silence.as_mut().reset(Instant::now() + SILENCE);
         }
@@ -94,7 +98,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_end_waits_for_the_answer() {
         let (near, mut far) = duplex(64);
-        let (mut reading, mut writing) = split(Held::new(near, b"be".to_vec()));
+        let (mut reading, mut writing) = split(Held::new(near, b"be".to_vec(), || ()));
         let start = Instant::now();
         let answering = async {
             let mut asked = [0; 3];
@@ -119,7 +123,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_answers_nothing_before_the_end_gets_it_after_a_while() {
         let (near, mut far) = duplex(64);
-        let mut held = Held::new(near, Vec::new());
+        let mut held = Held::new(near, Vec::new(), || ());
         let start = Instant::now();
         held.write_all(b"ask").await.unwrap();
         let closing = held.shutdown();

@@ -47,6 +47,34 @@ pub(super) struct Offer {
     is_user: bool,
     /// Written once: a fresh one each time would be another block each time.
     began: String,
+    heartbeat: Beat,
+    last_seen: Beat,
+}
+
+/// A timestamp that is a new one once in each period, and not in between, however often it is asked for.
+#[derive(Debug)]
+struct Beat {
+    period: Duration,
+    text: fn(SystemTime) -> String,
+    last: Option<(u128, String)>,
+}
+
+impl Beat {
+    fn new(period: Duration, text: fn(SystemTime) -> String) -> Self {
+        Self { period, text, last: None }
+    }
+
+    fn at(&mut self, since: Duration, clock: SystemTime) -> String {
+        let number = since.as_nanos() / self.period.as_nanos();
+        match &self.last {
+            Some((last, text)) if *last == number => text.clone(),
+            _ => {
+                let text = (self.text)(clock);
+                self.last = Some((number, text.clone()));
+                text
+            }
+        }
+    }
 }
 
 /// Which of its services a node offers to edgevpn's nodes.
@@ -58,13 +86,21 @@ pub(super) fn offered(services: &[ledger::Service]) -> Option<&ledger::Service> 
 
 impl Offer {
     pub(super) fn new(peer: PeerId, host: String, localai: LocalAi, is_user: bool, now: SystemTime) -> Self {
-        Self { peer, host, localai, is_user, began: values::timestamp(now) }
+        Self {
+            peer,
+            host,
+            localai,
+            is_user,
+            began: values::timestamp(now),
+            heartbeat: Beat::new(HEARTBEAT, values::heartbeat),
+            last_seen: Beat::new(LAST_SEEN, values::timestamp),
+        }
     }
 
     /// What is to be in the ledger while `service` is offered. `may_hold` says whether the service's own name is free, or
     /// this node's.
     pub(super) fn said(
-        &self,
+        &mut self,
         since: Duration,
         clock: SystemTime,
         service: Option<&ledger::Service>,
@@ -73,8 +109,7 @@ impl Offer {
     ) -> Vec<Said> {
         let peer = self.peer.to_string();
         let said = |bucket: &str, key: &str, value| Said { bucket: bucket.to_owned(), key: key.to_owned(), value };
-        // A value changes once in its period and not in between, however often it is asked for.
-        let beat = values::heartbeat(clock - behind(since, HEARTBEAT));
+        let beat = self.heartbeat.at(since, clock);
         let mut all = vec![said(HEALTHCHECK, &peer, values::text(&beat))];
         if self.is_user {
             let user = User { peer: peer.clone(), timestamp: self.began.clone() };
@@ -90,7 +125,7 @@ impl Offer {
             if !is_draining {
                 let data = NodeData {
                     id: format!("{}-{name}", self.host),
-                    last_seen: values::timestamp(clock - behind(since, LAST_SEEN)),
+                    last_seen: self.last_seen.at(since, clock),
                     name: name.clone(),
                     ..NodeData::default()
                 };
@@ -110,11 +145,6 @@ impl Offer {
         let digest = Sha256::digest(self.peer.to_bytes());
         digest.iter().take(LETTERS).map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])).collect()
     }
-}
-
-/// How long ago the current period began.
-fn behind(since: Duration, period: Duration) -> Duration {
-    Duration::from_nanos((since.as_nanos() % period.as_nanos()) as u64)
 }
 
 #[cfg(test)]
@@ -138,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_federated_worker_is_written_as_localais_is_and_under_its_own_name() {
-        let (offer, service) = (offer(false), Service::new("federated", Protocol::Http));
+        let (mut offer, service) = (offer(false), Service::new("federated", Protocol::Http));
         let (since, clock) = at(3 * S);
         let said = offer.said(since, clock, Some(&service), false, true);
         let (peer, name) = (offer.peer.to_string(), offer.letters());
@@ -148,13 +178,13 @@ mod tests {
         );
         let data: NodeData = values::read(&said[2].value).unwrap();
         assert_eq!(data.id, format!("gpu1-{name}"));
-        assert_eq!(data.last_seen, "2026-01-01T00:00:00Z", "as it was when its period began");
+        assert_eq!(data.last_seen, "2026-01-01T00:00:03Z");
         assert!(name.len() == LETTERS && name.chars().all(|c| c.is_ascii_alphabetic()));
     }
 
     #[test]
     fn what_is_said_changes_once_in_a_period() {
-        let (offer, service) = (offer(false), Service::new("worker", Protocol::Tcp));
+        let (mut offer, service) = (offer(false), Service::new("worker", Protocol::Tcp));
         let mut changes = 0;
         let mut before = None;
         for n in 0..600 {
@@ -168,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_node_that_drains_is_offered_no_more_but_still_found() {
-        let (offer, service) = (offer(true), Service::new("federated", Protocol::Http));
+        let (mut offer, service) = (offer(true), Service::new("federated", Protocol::Http));
         let (since, clock) = at(S);
         let said = offer.said(since, clock, Some(&service), true, true);
         let (peer, name) = (offer.peer.to_string(), offer.letters());

@@ -405,8 +405,12 @@ mod tests {
             rounds += 1;
             let now = at(3010 + rounds * 100);
             let said = (one.poll_block(now), other.poll_block(now));
-            said.1.into_iter().for_each(|block| drop(one.hear(now, block, true)));
-            said.0.into_iter().for_each(|block| drop(other.hear(now, block, true)));
+            if let Some(block) = said.1 {
+                one.hear(now, block, true);
+            }
+            if let Some(block) = said.0 {
+                other.hear(now, block, true);
+            }
             assert!(rounds < 20, "within two seconds");
         }
         assert_eq!(one.storage(), other.storage());

@@ -4,15 +4,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::presence::Nominee;
 use crate::{
+    identity::NodeName,
     ledger::{Entry, NetworkId, NodeId, Protocol, Record, Service, Statement, View},
     tunnel::is_service_name,
 };
 
 /// Services shown of one node: as many as a record may have.
 const SERVICES: usize = 64;
-
-/// Longest name for people that a record may have.
-const NAME: usize = 63;
 
 /// `native`, and the nominees that are no members of it, marked as legacy.
 pub(super) fn merged(network: NetworkId, revision: u64, native: &View, nominees: &[Nominee]) -> View {
@@ -52,18 +50,12 @@ fn protocol(name: &str, is_localai: bool) -> Protocol {
     }
 }
 
-/// A name as a record would have it: lower case, of letters, digits, hyphens and dots. Without one, the end of its id.
+/// A name as a record would have it, so that a front can be pinned to it; without one, the end of its id.
 fn name(nominee: &Nominee) -> String {
-    let given = nominee.name.as_deref().unwrap_or_default().to_ascii_lowercase();
-    let given: String = given.chars().map(|c| if c == '_' { '-' } else { c }).take(NAME).collect();
-    match is_service_name(&given) {
-        true => given,
-        false => {
-            let id = nominee.node.to_string();
-            let end = id.get(id.len().saturating_sub(6)..).unwrap_or_default();
-            format!("edgevpn-{}", end.to_ascii_lowercase())
-        }
-    }
+    let id = nominee.node.to_string();
+    let end = id.get(id.len().saturating_sub(6)..).unwrap_or_default();
+    let unnamed = format!("edgevpn-{end}");
+    NodeName::clean(nominee.name.as_ref().unwrap_or(&unnamed)).to_string()
 }
 
 #[cfg(test)]

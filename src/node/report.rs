@@ -12,6 +12,7 @@ use super::{Shared, checkup::checkup, explain::explain, front::Running, ping::pi
 use crate::{
     api::{self, Source},
     balance::EndpointStatus,
+    edgevpn,
     gossip::Account,
     ledger::{Counters, Credential, Entry, Model, NodeId, Service, UnverifiedDecree, View},
     net::{self, Peers},
@@ -38,6 +39,7 @@ impl Source for Shared {
             services: services(self, &view, &peers),
             fronts: self.fronts.iter().map(|front| front.report(&view)).collect(),
             exports: self.worker.status().into_iter().map(export_of).collect(),
+            edgevpn: self.edgevpn.as_ref().map(|edgevpn| edgevpn_of(&edgevpn.account())),
         }
     }
 
@@ -54,6 +56,7 @@ impl Source for Shared {
             api::Record {
                 node: node.to_string(),
                 name: statement.name.clone(),
+                legacy: entry.legacy,
                 seq: entry.record.seq,
                 fresh: entry.fresh,
                 draining: statement.draining,
@@ -216,12 +219,19 @@ fn counters_of(counters: &Counters) -> BTreeMap<String, u64> {
 }
 
 fn peer_of(node: NodeId, peer: &net::Peer, view: &View, account: &Account, shared: &Shared) -> api::Peer {
+    let legacy = !shared.net.peers().borrow().connected.contains_key(&node);
+    let carrier = match shared.direct.is_direct(node) {
+        _ if legacy => "edgevpn",
+        true => "direct",
+        false => "stream",
+    };
     api::Peer {
         id: node.to_string(),
         name: name_of(&node, view),
         path: peer.path.as_str().to_owned(),
         transport: peer.transport.as_str().to_owned(),
-        carrier: if shared.direct.is_direct(node) { "direct" } else { "stream" }.to_owned(),
+        carrier: carrier.to_owned(),
+        legacy,
         address: peer.address.to_string(),
         rtt_ms: peer.rtt().map(|rtt| rtt.as_secs_f64() * 1000.0),
         responsive: peer.responsive,
@@ -283,6 +293,7 @@ fn worker(
         node: node.to_string(),
         name: name_of(&node, view).unwrap_or_default(),
         state,
+        legacy: view.nodes.get(&node).is_some_and(|entry| entry.legacy),
         in_flight: endpoint.map_or(0, |endpoint| endpoint.in_flight as u64),
         load: endpoint.map(|endpoint| endpoint.load.into()),
         requests_total: endpoint.map_or(0, |endpoint| endpoint.requests_total),
@@ -319,5 +330,27 @@ fn export_of(export: crate::worker::ExportStatus) -> api::Export {
         tunnels_total: export.total,
         refused_total: export.refused,
         datagrams_dropped: export.dropped,
+    }
+}
+
+fn edgevpn_of(account: &edgevpn::Account) -> api::Edgevpn {
+    let dropped = [
+        ("forged", account.forged),
+        ("sealed", account.sealed),
+        ("unread", account.unread),
+        ("refused", account.refused),
+    ];
+    api::Edgevpn {
+        index: account.index,
+        form: if account.is_signed { "signed" } else { "legacy" }.to_owned(),
+        listeners: account.listeners as u64,
+        heard_total: account.heard,
+        published_total: account.published,
+        passed_on_total: account.passed_on,
+        dropped: dropped
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(why, count)| (why.to_owned(), count))
+            .collect(),
     }
 }

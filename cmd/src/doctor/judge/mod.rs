@@ -74,6 +74,7 @@ pub(super) mod tests {
 
     pub(super) fn peer(name: &str) -> Peer {
         Peer {
+            legacy: false,
             id: format!("id-of-{name}"),
             name: Some(name.into()),
             path: "direct".into(),
