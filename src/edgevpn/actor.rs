@@ -31,7 +31,7 @@ use super::{
     replica::{Form, Moment, Replica},
     rpc::{Rpc, SignedMessage},
     serve::Users,
-    values::SERVICES,
+    values::{SERVICES, USERS},
     view::merged,
 };
 use crate::{
@@ -54,6 +54,12 @@ const HEARD: usize = 64;
 
 /// Streams of pubsub that peers may have open to this node: one each, of all connections there may be.
 const READERS: usize = 2048;
+
+/// A node that hears nothing for so long is the first; until then, others may hold what it would take.
+const JOIN: Duration = Duration::from_secs(4);
+
+/// How long a block needs to be read by whom it was sent to.
+const SPREADS: Duration = Duration::from_millis(500);
 
 /// Between complaints about messages that could not be opened.
 const COMPLAIN: Duration = Duration::from_secs(600);
@@ -108,6 +114,8 @@ struct State {
     replica: Replica,
     presence: Presence,
     links: HashMap<PeerId, (u64, Link)>,
+    /// Since when each peer has probably known that this node is a user.
+    told: HashMap<PeerId, Duration>,
     /// What is in the replica as this node's word.
     said: BTreeSet<Said>,
     seqno: u64,
@@ -131,6 +139,7 @@ impl Actor {
             replica: Replica::new(self.keypair.clone()),
             presence,
             links: HashMap::new(),
+            told: HashMap::new(),
             said: BTreeSet::new(),
             seqno: 0,
             next_sync: SYNC / 4,
@@ -272,6 +281,9 @@ impl Actor {
         };
         let message_author = message.author();
         state.router.pass_on(moment.now, id, message);
+        if let Some(author) = message_author.filter(|_| self.names_us(&block)) {
+            state.told.entry(author).or_insert(Duration::ZERO);
+        }
         state.heard_same |= block.hash == state.replica.current().hash;
         let before = state.replica.form();
         state.presence.note(moment.now, &block.storage);
@@ -314,7 +326,9 @@ impl Actor {
         let legacy = legacy.connected.iter().filter_map(direct).filter(|(.., direct)| *direct);
         let wanted: HashMap<PeerId, (u64, bool)> =
             members.chain(legacy.map(|(peer, number, _)| (peer, number, false))).map(|(p, n, m)| (p, (n, m))).collect();
+        // Whoever comes back may have forgotten this node.
         state.links.retain(|peer, _| wanted.contains_key(peer));
+        state.told.retain(|peer, _| wanted.contains_key(peer));
         state.readers.retain(|peer, reader| {
             let stays = wanted.contains_key(peer) && !reader.is_finished();
             if !stays {
@@ -328,6 +342,7 @@ impl Actor {
                 Some((known, link)) => {
                     *known = number;
                     link.open_again();
+                    state.told.remove(&peer);
                 }
                 None => {
                     let (link, task) = Link::new(peer, self.streams.clone(), self.outlets.topics.subscribe());
@@ -399,16 +414,18 @@ impl Actor {
         });
     }
 
-    /// Whether the name of a service is free in edgevpn's ledger, or this node's.
+    /// Whether the name of a service is free in edgevpn's ledger, or this node's. Whoever is there holds it; of two members that
+    /// took it at the same moment, the one with the smaller id.
     fn may_hold(&self, state: &State, now: Duration, service: &str) -> bool {
-        if state.said.iter().any(|said| said.bucket == SERVICES && said.key == service) {
-            let holder = state.presence.holder(now, service, |_| false);
-            // Somebody else's word for it since: two that came at once. The greater one gives way.
-            return holder.is_none_or(|(holder, _)| holder >= self.node);
+        if state.replica.current().index == 0 && now < JOIN {
+            return false;
         }
         let (members, legacy) = (self.inlets.members.borrow().clone(), self.inlets.legacy.borrow().clone());
         let lives = |node: &NodeId| members.connected.contains_key(node) || legacy.connected.contains_key(node);
-        state.presence.holder(now, service, lives).is_none_or(|(holder, lives)| holder == self.node || !lives)
+        let Some((holder, lives)) = state.presence.holder(now, service, lives) else { return true };
+        let has_said = state.said.iter().any(|said| said.bucket == SERVICES && said.key == service);
+        let is_member = self.inlets.views.borrow().nodes.contains_key(&holder);
+        holder == self.node || !lives || has_said && is_member && holder > self.node
     }
 
     /// Says once which of several services nodes of edgevpn get.
@@ -470,12 +487,24 @@ impl Actor {
         let topic = self.token.edgevpn_topic(unix_s).current;
         match SignedMessage::sign(&self.keypair, state.seqno, &topic, sealed) {
             Ok(message) => {
-                let Passed { message, to } = state.router.publish(state.started.elapsed(), message);
+                let now = state.started.elapsed();
+                let Passed { message, to } = state.router.publish(now, message);
                 state.account.published += 1;
+                if self.names_us(block) {
+                    for peer in &to {
+                        state.told.entry(*peer).or_insert(now + SPREADS);
+                    }
+                }
                 send(&state.links, message, &to);
             }
             Err(error) => tracing::warn!(%error, "edgevpn's ledger can't be signed"),
         }
+    }
+
+    /// Whether a block says that this node is a user, so that whoever has it serves this node.
+    fn names_us(&self, block: &Block) -> bool {
+        let users = block.storage.get(USERS);
+        users.and_then(|users| users.get(&self.node.to_string())).is_some_and(|entry| !entry.is_deleted())
     }
 
     /// Takes back what this node said, as far as that still reaches anybody.
@@ -498,7 +527,12 @@ impl Actor {
         let now = state.started.elapsed();
         let is_connected = |node: &NodeId| legacy.connected.get(node).is_some_and(|peer| peer.path != Path::Relayed);
         let nominees = state.presence.nominees(now, is_connected);
-        let nominees: Vec<_> = nominees.into_iter().filter(|nominee| nominee.node != self.node).collect();
+        let mut nominees: Vec<_> = nominees.into_iter().filter(|nominee| nominee.node != self.node).collect();
+        if self.offer.is_user() {
+            let knows_us =
+                |node: &NodeId| peer_of(node).and_then(|peer| state.told.get(&peer)).is_some_and(|at| *at <= now);
+            nominees.iter_mut().for_each(|nominee| nominee.fresh &= knows_us(&nominee.node));
+        }
         self.outlets.views.send_if_modified(|known| {
             let view = merged(self.network, known.revision + 1, &native, &nominees);
             let changed = !same(known, &view);

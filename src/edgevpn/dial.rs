@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{io::AsyncReadExt, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    time::{sleep, timeout},
+};
 use tokio_util::{compat::FuturesAsyncReadCompatExt, sync::CancellationToken, task::TaskTracker};
 
 use super::held::Held;
@@ -24,6 +27,9 @@ use crate::{
 
 /// Without trust, how long it is waited for the end of a stream that was just opened.
 const PROBATION: Duration = Duration::from_millis(400);
+
+/// Streams that are tried of a worker that is not trusted.
+const TRIES: u32 = 3;
 
 /// Workers that are trusted, because the last stream to them brought an answer. Beyond, all are forgotten, which costs each of
 /// them one [`PROBATION`].
@@ -60,10 +66,19 @@ impl Dialler {
         let unreachable = |source| DialError::Unreachable { node, source };
         let no_key = || unreachable(io::Error::new(io::ErrorKind::InvalidInput, "its id is no key"));
         let peer = peer_of(&node).ok_or_else(no_key)?;
-        let mut stream = self.legacy.streams().open(peer, SERVICE).await.map_err(unreachable)?.compat();
-        let first = match self.trusts(&node) {
-            true => Vec::new(),
-            false => probe(&mut stream).await.map_err(unreachable)?,
+        let mut tries = if self.trusts(&node) { 0 } else { TRIES };
+        let (stream, first) = loop {
+            let mut stream = self.legacy.streams().open(peer, SERVICE).await.map_err(unreachable)?.compat();
+            if tries == 0 {
+                break (stream, Vec::new());
+            }
+            tries -= 1;
+            match probe(&mut stream).await {
+                Ok(first) => break (stream, first),
+                Err(error) if tries == 0 => return Err(unreachable(error)),
+                // It may have lost this node's word just now, as two blocks met; that is repaired in a moment.
+                Err(_) => sleep(PROBATION).await,
+            }
         };
         let (near, mut far) = TunnelStream::pair();
         let (this, stop, trace) = (self.clone(), self.stop.child_token(), header.trace);

@@ -97,6 +97,11 @@ impl Offer {
         }
     }
 
+    /// Whether this node uses services of others.
+    pub(super) fn is_user(&self) -> bool {
+        self.is_user
+    }
+
     /// What is to be in the ledger while `service` is offered. `may_hold` says whether the service's own name is free, or
     /// this node's.
     pub(super) fn said(
