@@ -61,6 +61,10 @@ const JOIN: Duration = Duration::from_secs(4);
 /// How long a block needs to be read by whom it was sent to.
 const SPREADS: Duration = Duration::from_millis(500);
 
+/// Nodes remembered as having been connected; nodes of LocalAI's are others at each start. Beyond, names of services are taken over
+/// later.
+const MET: usize = 65_536;
+
 /// Between complaints about messages that could not be opened.
 const COMPLAIN: Duration = Duration::from_secs(600);
 
@@ -116,6 +120,10 @@ struct State {
     links: HashMap<PeerId, (u64, Link)>,
     /// Since when each peer has probably known that this node is a user.
     told: HashMap<PeerId, Duration>,
+    /// Whoever was connected since this node started.
+    met: BTreeSet<NodeId>,
+    /// Who has subscribed since the block was said last.
+    newcomers: BTreeSet<PeerId>,
     /// What is in the replica as this node's word.
     said: BTreeSet<Said>,
     seqno: u64,
@@ -140,6 +148,8 @@ impl Actor {
             presence,
             links: HashMap::new(),
             told: HashMap::new(),
+            met: BTreeSet::new(),
+            newcomers: BTreeSet::new(),
             said: BTreeSet::new(),
             seqno: 0,
             next_sync: SYNC / 4,
@@ -241,7 +251,10 @@ impl Actor {
             }
             Told::Said(peer, rpc) => {
                 for subscription in rpc.subscriptions() {
-                    state.router.subscribes(&peer, subscription.topic().to_owned(), subscription.wants());
+                    let is_news = state.router.subscribes(&peer, subscription.topic().to_owned(), subscription.wants());
+                    if is_news && subscription.wants() {
+                        state.newcomers.insert(peer);
+                    }
                 }
                 for message in rpc.into_messages() {
                     self.on_message(state, peer, message);
@@ -264,9 +277,10 @@ impl Actor {
             state.account.forged += 1;
             return tracing::debug!(peer = %from, %error, "edgevpn's gossip: a forged message");
         }
+        state.router.learn(moment.now, from, id.clone());
         let opened = envelope::open(&self.token.sealing_key(self.unix_s()), message.data(), envelope::MAX_BLOCK);
-        let block = match opened {
-            Ok(plain) => Block::parse(&plain).map_err(|error| error.to_string()),
+        let (block, is_kin) = match opened {
+            Ok(opened) => (Block::parse(&opened.plain).map_err(|error| error.to_string()), opened.is_kin),
             Err(error) => {
                 self.complain(state, from, &error);
                 return;
@@ -287,10 +301,7 @@ impl Actor {
         state.heard_same |= block.hash == state.replica.current().hash;
         let before = state.replica.form();
         state.presence.note(moment.now, &block.storage);
-        // Members follow the form of others, so their blocks say nothing of it.
-        let author = message_author.and_then(|author| node_of(&author));
-        let is_evidence = author.is_none_or(|author| !self.inlets.views.borrow().nodes.contains_key(&author));
-        let heard = state.replica.hear(moment, block, is_evidence);
+        let heard = state.replica.hear(moment, block, is_kin);
         if let Some(refused) = heard.refused {
             state.account.refused += 1;
             tracing::debug!(peer = %from, why = refused, "edgevpn's gossip: a block refused");
@@ -320,6 +331,9 @@ impl Actor {
     fn on_peers(&mut self, state: &mut State) {
         let members = self.inlets.members.borrow_and_update().clone();
         let legacy = self.inlets.legacy.borrow_and_update().clone();
+        if state.met.len() < MET {
+            state.met.extend(members.connected.keys().chain(legacy.connected.keys()));
+        }
         // edgevpn's own nodes send nothing by relays.
         let direct = |(node, peer): (&NodeId, &Peer)| Some((peer_of(node)?, peer.number, peer.path != Path::Relayed));
         let members = members.connected.iter().filter_map(direct).map(|(peer, number, _)| (peer, number, true));
@@ -372,6 +386,7 @@ impl Actor {
         }
         let now = state.started.elapsed();
         state.presence.note(now, &state.replica.storage().clone());
+        self.greet(state);
         self.state(state);
         self.tell(state);
         if now >= state.next_sync {
@@ -417,12 +432,17 @@ impl Actor {
     /// Whether the name of a service is free in edgevpn's ledger, or this node's. Whoever is there holds it; of two members that
     /// took it at the same moment, the one with the smaller id.
     fn may_hold(&self, state: &State, now: Duration, service: &str) -> bool {
-        if state.replica.current().index == 0 && now < JOIN {
+        let patience = if state.links.is_empty() { JOIN } else { 3 * JOIN };
+        if state.replica.current().index == 0 && now < patience {
             return false;
         }
-        let (members, legacy) = (self.inlets.members.borrow().clone(), self.inlets.legacy.borrow().clone());
-        let lives = |node: &NodeId| members.connected.contains_key(node) || legacy.connected.contains_key(node);
-        let Some((holder, lives)) = state.presence.holder(now, service, lives) else { return true };
+        let Some((holder, beats)) = state.presence.holder(now, service) else { return true };
+        let is_connected = |peers: &watch::Receiver<Arc<Peers>>| peers.borrow().connected.contains_key(&holder);
+        let lives = match is_connected(&self.inlets.members) || is_connected(&self.inlets.legacy) {
+            true => true,
+            // The connection is the truth, where there ever was one.
+            false => beats && !state.met.contains(&holder),
+        };
         let has_said = state.said.iter().any(|said| said.bucket == SERVICES && said.key == service);
         let is_member = self.inlets.views.borrow().nodes.contains_key(&holder);
         holder == self.node || !lives || has_said && is_member && holder > self.node
@@ -474,6 +494,21 @@ impl Actor {
     }
 
     fn publish(&self, state: &mut State, block: &Block) {
+        state.newcomers.clear();
+        self.say(state, block, Router::publish);
+    }
+
+    /// Tells those that have just come, so that they need not wait for the next sync of anybody.
+    fn greet(&self, state: &mut State) {
+        let newcomers = std::mem::take(&mut state.newcomers);
+        if newcomers.is_empty() || state.replica.current().index == 0 {
+            return;
+        }
+        let block = state.replica.current().clone();
+        self.say(state, &block, |router, now, message| router.greet(now, message, &newcomers));
+    }
+
+    fn say(&self, state: &mut State, block: &Block, pass: impl FnOnce(&mut Router, Duration, SignedMessage) -> Passed) {
         let unix_s = self.unix_s();
         let sealed =
             envelope::seal(&self.token.sealing_key(unix_s).current, rand::random(), block.to_json().as_bytes());
@@ -488,7 +523,7 @@ impl Actor {
         match SignedMessage::sign(&self.keypair, state.seqno, &topic, sealed) {
             Ok(message) => {
                 let now = state.started.elapsed();
-                let Passed { message, to } = state.router.publish(now, message);
+                let Passed { message, to } = pass(&mut state.router, now, message);
                 state.account.published += 1;
                 if self.names_us(block) {
                     for peer in &to {

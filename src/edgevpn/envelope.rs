@@ -4,12 +4,15 @@
 //! {"Message":"<hex of nonce ‖ ciphertext ‖ tag>","SenderID":"","Annotations":null}
 //! ```
 //!
+//! Nodes of this program say that they are in the comment of gzip's header, which all others pass over. It is sealed with the
+//! rest.
+//!
 //! The key is 32 characters of hex, used as they are, so it has 128 bits at most; that is edgevpn's choice.
 
 use std::io::{Read, Write};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use flate2::{Compression, GzBuilder, read::MultiGzDecoder};
 use serde::Deserialize;
 
 use crate::token::{SealingKey, Windows};
@@ -19,6 +22,17 @@ pub(super) const MAX_MESSAGE: usize = 20 << 20;
 
 /// Bytes of a block at most: edgevpn sets no bound, and a few KB of gzip can become as much as there is memory.
 pub(super) const MAX_BLOCK: usize = 64 << 20;
+
+/// What nodes of this program call themselves.
+const KIN: &[u8] = b"p2p-fed";
+
+/// What was in a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Opened {
+    pub(super) plain: Vec<u8>,
+    /// A node of this program has made it.
+    pub(super) is_kin: bool,
+}
 
 /// A nonce.
 pub(super) type Seed = [u8; NONCE_LEN];
@@ -47,7 +61,7 @@ struct Envelope {
 
 /// `plain` as the data of a message.
 pub(super) fn seal(key: &SealingKey, nonce: Seed, plain: &[u8]) -> Vec<u8> {
-    let mut zipped = GzEncoder::new(Vec::new(), Compression::default());
+    let mut zipped = GzBuilder::new().comment(KIN).write(Vec::new(), Compression::default());
     // Writing to memory does not fail.
     let zipped = zipped.write_all(plain).and_then(|()| zipped.finish()).unwrap_or_default();
     seal_bytes(key, nonce, zipped)
@@ -65,7 +79,7 @@ fn seal_bytes(key: &SealingKey, nonce: Seed, mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// What is in the data of a message, sealed within a window of now; `most` bytes of it at most.
-pub(super) fn open(keys: &Windows<SealingKey>, data: &[u8], most: usize) -> Result<Vec<u8>, EnvelopeError> {
+pub(super) fn open(keys: &Windows<SealingKey>, data: &[u8], most: usize) -> Result<Opened, EnvelopeError> {
     let envelope: Envelope = serde_json::from_slice(data)?;
     let sealed = unhex(&envelope.message).ok_or(EnvelopeError::Hex)?;
     // The current one is nearly always it.
@@ -73,10 +87,12 @@ pub(super) fn open(keys: &Windows<SealingKey>, data: &[u8], most: usize) -> Resu
     let zipped = keys.into_iter().find_map(|key| open_bytes(key, &sealed)).ok_or(EnvelopeError::Sealed)?;
     let mut plain = Vec::new();
     // It grows with what comes out, never ahead of it.
-    GzDecoder::new(zipped.as_slice()).take(most as u64 + 1).read_to_end(&mut plain)?;
+    let mut reader = MultiGzDecoder::new(zipped.as_slice());
+    reader.by_ref().take(most as u64 + 1).read_to_end(&mut plain)?;
+    let is_kin = reader.header().is_some_and(|header| header.comment() == Some(KIN));
     match plain.len() > most {
         true => Err(EnvelopeError::TooLong(most)),
-        false => Ok(plain),
+        false => Ok(Opened { plain, is_kin }),
     }
 }
 
@@ -146,7 +162,11 @@ mod tests {
         let (token, now) = (token(), 1_767_225_600);
         for (then, opens) in [(now, true), (now + 9000, true), (now - 9000, true), (now + 18_000, false)] {
             let sealed = seal(&token.sealing_key(then).current, [7; 12], b"a block");
-            assert_eq!(open(&keys(), &sealed, 100).ok().as_deref(), opens.then_some(&b"a block"[..]), "{then}");
+            assert_eq!(
+                open(&keys(), &sealed, 100).ok().map(|opened| opened.plain),
+                opens.then(|| b"a block".to_vec()),
+                "{then}"
+            );
         }
     }
 
@@ -154,7 +174,7 @@ mod tests {
     fn keys_are_taken_in_any_case_and_others_are_ignored() {
         let sealed = String::from_utf8(seal(&keys().current, [7; 12], b"x")).unwrap();
         let odd = sealed.replace("Message", "message").replace("null", r#"{"sigs":"x"},"More":[1]"#);
-        assert_eq!(open(&keys(), odd.as_bytes(), 10).unwrap(), b"x");
+        assert_eq!(open(&keys(), odd.as_bytes(), 10).unwrap(), Opened { plain: b"x".to_vec(), is_kin: true });
     }
 
     #[test]
@@ -168,7 +188,7 @@ mod tests {
         #[test]
         fn whatever_is_sealed_opens(plain in proptest::collection::vec(any::<u8>(), 0..400), nonce: [u8; 12]) {
             let sealed = seal(&keys().current, nonce, &plain);
-            prop_assert_eq!(open(&keys(), &sealed, 400).unwrap(), plain);
+            prop_assert_eq!(open(&keys(), &sealed, 400).unwrap().plain, plain);
         }
 
         #[test]

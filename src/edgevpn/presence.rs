@@ -57,6 +57,8 @@ pub(super) struct Presence {
     localai: LocalAi,
     /// By bucket and key.
     entries: HashMap<(String, String), Sighting>,
+    /// When it was looked first.
+    since: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -70,11 +72,14 @@ struct Sighting {
 
 impl Presence {
     pub(super) fn new(localai: LocalAi) -> Self {
-        Self { localai, entries: HashMap::new() }
+        Self { localai, entries: HashMap::new(), since: None }
     }
 
     /// The ledger holds this now.
     pub(super) fn note(&mut self, now: Duration, storage: &Storage) {
+        if !storage.is_empty() {
+            self.since.get_or_insert(now);
+        }
         let buckets = [SERVICES, USERS, HEALTHCHECK].map(str::to_owned).into_iter();
         let buckets: Vec<_> = buckets.chain(LOCALAI.iter().map(|(_, bucket)| self.localai.bucket(bucket))).collect();
         for bucket in buckets {
@@ -108,15 +113,12 @@ impl Presence {
         self.entries.contains_key(&(USERS.to_owned(), peer.to_string()))
     }
 
-    /// Who holds a service's name, and whether that node is probably there.
-    pub(super) fn holder(
-        &self,
-        now: Duration,
-        service: &str,
-        is_connected: impl Fn(&NodeId) -> bool,
-    ) -> Option<(NodeId, bool)> {
+    /// Who holds a service's name, and whether there is reason to believe that it is still there: its heartbeat, or that this
+    /// node has not looked long enough to know.
+    pub(super) fn holder(&self, now: Duration, service: &str) -> Option<(NodeId, bool)> {
         let node = self.exposer(service)?;
-        Some((node, is_connected(&node) || self.beats(now, &node)))
+        let is_young = self.since.is_none_or(|since| now < since + HEARTBEAT);
+        Some((node, is_young || self.beats(now, &node)))
     }
 
     /// All nodes that offer something.
@@ -258,8 +260,12 @@ mod tests {
             presence.note(60 * S * n, &with("b"));
         }
         assert!(!fresh(&presence, 480 * S, false));
-        assert_eq!(presence.holder(480 * S, "ssh", |_| true), Some((node_of(&peer).unwrap(), true)));
-        assert_eq!(presence.holder(480 * S, "web", |_| true), None);
+        let holder = |presence: &Presence, n: u32| presence.holder(n * S, "ssh").map(|(_, lives)| lives);
+        assert_eq!(
+            (holder(&presence, 100), holder(&presence, 479), holder(&presence, 480)),
+            (Some(true), Some(true), Some(false))
+        );
+        assert_eq!(presence.holder(480 * S, "web"), None);
     }
 
     #[test]

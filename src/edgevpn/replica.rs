@@ -9,7 +9,7 @@
 //!
 //! Which of them is in force is seen from the others: signed, if their blocks hold signed entries and none of late held
 //! unsigned ones alone. A node of LocalAI's refuses a block for one signed entry in it, so in a mixed network the legacy form
-//! it is. Members of this program follow, so their blocks are no evidence.
+//! it is. Nodes of this program follow, so their blocks are no evidence.
 //!
 //! **Invariant.** A block is made only if it differs from the current one in this node's own word.
 
@@ -156,11 +156,11 @@ impl Replica {
         }
     }
 
-    /// Somebody else's block; `is_evidence` unless it is a member's of this program.
-    pub(super) fn hear(&mut self, at: Moment, block: Block, is_evidence: bool) -> Heard {
+    /// Somebody else's block, which says something of the form unless a node of this program has made it (`is_kin`).
+    pub(super) fn hear(&mut self, at: Moment, block: Block, is_kin: bool) -> Heard {
         let Moment { now, .. } = at;
         let is_signed = block.is_signed();
-        if is_evidence && !block.storage.is_empty() {
+        if !is_kin && !block.storage.is_empty() {
             *if is_signed { &mut self.signed_at } else { &mut self.legacy_at } = Some(now);
         }
         self.heard_any |= block.index > 0;
@@ -217,6 +217,7 @@ impl Replica {
     fn merge(&mut self, at: Moment, block: &Block) -> bool {
         let unix_s = i64::try_from(at.unix_ns / 1_000_000_000).unwrap_or(i64::MAX);
         let mut storage = self.block.storage.clone();
+        signed::prune(&mut storage, unix_s);
         let mut changed = false;
         for (bucket, entries) in &block.storage {
             for (key, entry) in entries {
@@ -386,9 +387,9 @@ mod tests {
         for (index, hash, adopted) in
             [(5, "b", true), (4, "c", false), (5, "a", false), (5, "b", false), (5, "c", true), (6, "a", true)]
         {
-            assert_eq!(one.hear(at(0), block(index, hash), true).changed, adopted, "{index} {hash}");
+            assert_eq!(one.hear(at(0), block(index, hash), false).changed, adopted, "{index} {hash}");
         }
-        assert!(one.hear(at(0), block(1 << 40, "x"), true).refused.is_some());
+        assert!(one.hear(at(0), block(1 << 40, "x"), false).refused.is_some());
         assert_eq!(one.current().index, 6);
     }
 
@@ -398,18 +399,18 @@ mod tests {
         one.state("b", "one", "1".into());
         other.state("b", "other", "2".into());
         let (first, second) = (one.poll_block(at(3000)).unwrap(), other.poll_block(at(3000)).unwrap());
-        one.hear(at(3010), second, true);
-        other.hear(at(3010), first, true);
+        one.hear(at(3010), second, false);
+        other.hear(at(3010), first, false);
         let mut rounds = 0;
         while value(&one, "b", "other").is_none() || value(&other, "b", "one").is_none() {
             rounds += 1;
             let now = at(3010 + rounds * 100);
             let said = (one.poll_block(now), other.poll_block(now));
             if let Some(block) = said.1 {
-                one.hear(now, block, true);
+                one.hear(now, block, false);
             }
             if let Some(block) = said.0 {
-                other.hear(now, block, true);
+                other.hear(now, block, false);
             }
             assert!(rounds < 20, "within two seconds");
         }
@@ -426,11 +427,11 @@ mod tests {
             let now = at(tick * 100);
             if let Some(block) = one.poll_block(now) {
                 written += 1;
-                other.hear(now, block, true);
+                other.hear(now, block, false);
             }
             if let Some(block) = other.poll_block(now) {
                 written += 1;
-                one.hear(now, block, true);
+                one.hear(now, block, false);
             }
         }
         assert!((4..60).contains(&written), "{written} in ten minutes");
@@ -445,12 +446,12 @@ mod tests {
         let after = one.poll_block(at(4000)).unwrap();
         assert!(after.storage["b"].is_empty());
         let back = Block { index: 9, hash: "z".into(), ..before };
-        assert!(one.hear(at(5000), back, true).changed);
+        assert!(one.hear(at(5000), back, false).changed);
         assert!(one.poll_block(at(6000)).unwrap().storage["b"].is_empty());
         other.state("b", "k", "2".into());
-        other.hear(at(6000), one.current().clone(), true);
+        other.hear(at(6000), one.current().clone(), false);
         let others = other.poll_block(at(7000)).unwrap();
-        one.hear(at(7000), others, true);
+        one.hear(at(7000), others, false);
         assert!(one.poll_block(at(9000)).is_none(), "the key is somebody else's now");
     }
 
@@ -461,7 +462,7 @@ mod tests {
         one.state("healthcheck", &one.keypair.public().to_peer_id().to_string(), "\"x\"".into());
         let told = one.poll_block(at(3000)).unwrap();
         let mut other = replica();
-        other.hear(at(3000), told, true);
+        other.hear(at(3000), told, false);
         (one, other)
     }
 
@@ -472,33 +473,33 @@ mod tests {
         other.state("federated", "abc", "1".into());
         let block = other.poll_block(at(4000)).unwrap();
         assert!(block.storage["federated"]["abc"].seal.is_some());
-        assert!(one.hear(at(4000), block, true).changed);
+        assert!(one.hear(at(4000), block, false).changed);
         assert_eq!(value(&one, "federated", "abc"), Some("1"));
         other.state("federated", "abc", "2".into());
-        one.hear(at(5000), other.poll_block(at(5000)).unwrap(), true);
+        one.hear(at(5000), other.poll_block(at(5000)).unwrap(), false);
         assert_eq!(value(&one, "federated", "abc"), Some("2"));
         other.withdraw("federated", "abc");
-        one.hear(at(6000), other.poll_block(at(6000)).unwrap(), true);
+        one.hear(at(6000), other.poll_block(at(6000)).unwrap(), false);
         assert_eq!(value(&one, "federated", "abc"), None);
     }
 
     #[test]
-    fn where_some_cannot_read_signatures_nobody_signs_and_members_are_no_evidence() {
+    fn where_some_cannot_read_signatures_nobody_signs_and_kin_are_no_evidence() {
         let (one, mut other) = signed_pair();
         let mut legacy = replica();
         legacy.state("b", "k", "1".into());
         let plain = legacy.poll_block(at(3000)).unwrap();
-        other.hear(at(4000), plain.clone(), false);
-        assert_eq!(other.form(), Form::Signed, "another member has not found out yet");
+        other.hear(at(4000), plain.clone(), true);
+        assert_eq!(other.form(), Form::Signed, "another node of this program has not found out yet");
         other.state("b", "mine", "2".into());
         assert!(other.poll_block(at(5000)).unwrap().is_signed());
-        other.hear(at(6000), plain.clone(), true);
+        other.hear(at(6000), plain.clone(), false);
         assert_eq!(other.form(), Form::Legacy);
-        assert!(other.hear(at(6100), one.current().clone(), true).refused.is_some());
+        assert!(other.hear(at(6100), one.current().clone(), false).refused.is_some());
         let block = other.poll_block(at(7000)).unwrap();
         assert!(!block.is_signed() && block.storage["b"].contains_key("mine"));
         let later = at(6000 + u64::try_from(EVIDENCE.as_millis()).unwrap());
-        other.hear(later, one.current().clone(), true);
+        other.hear(later, one.current().clone(), false);
         assert_eq!(other.form(), Form::Signed, "those that could not are gone");
     }
 
@@ -519,8 +520,8 @@ mod tests {
                     0 => all[who].state("users", &keys[who], format!("\"{now}\"")),
                     1 => all[who].withdraw("users", &keys[who]),
                     // Said to one alone, as if it were lost on the way to the other.
-                    2 => if let Some(block) = all[who].poll_block(at(now)) { all[to].hear(at(now), block, false); },
-                    _ => { let block = all[who].current().clone(); all[to].hear(at(now), block, false); },
+                    2 => if let Some(block) = all[who].poll_block(at(now)) { all[to].hear(at(now), block, true); },
+                    _ => { let block = all[who].current().clone(); all[to].hear(at(now), block, true); },
                 }
             }
             for _ in 0..60 {
@@ -528,7 +529,7 @@ mod tests {
                 for who in 0..3 {
                     let said = all[who].poll_block(at(now)).unwrap_or_else(|| all[who].current().clone());
                     for (to, other) in all.iter_mut().enumerate() {
-                        if to != who { other.hear(at(now), said.clone(), false); }
+                        if to != who { other.hear(at(now), said.clone(), true); }
                     }
                 }
             }

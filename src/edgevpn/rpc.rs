@@ -7,7 +7,10 @@ use libp2p::{
     PeerId,
     identity::{Keypair, PublicKey, SigningError},
 };
-use prost::Message as _;
+use prost::{
+    DecodeError, Message as _,
+    encoding::{DecodeContext, decode_key, skip_field},
+};
 
 /// What precedes the bytes that are signed.
 const PREFIX: &[u8] = b"libp2p-pubsub:";
@@ -15,8 +18,9 @@ const PREFIX: &[u8] = b"libp2p-pubsub:";
 /// Bytes of an author's id and of a number at most; more would be no id.
 const MAX_ID: usize = 128;
 
-/// Subscriptions and messages read of one RPC; a node of edgevpn's sends a few.
-const MAX_ITEMS: usize = 256;
+/// Subscriptions and messages in one RPC; a node of edgevpn's sends a few. One of empty ones would take a hundred times its own
+/// size when it is read.
+const MAX_PARTS: usize = 4096;
 
 /// One RPC.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +46,8 @@ pub(super) struct MessageId(Vec<u8>);
 pub(super) enum RpcError {
     #[error("it is no RPC of pubsub: {0}")]
     Malformed(#[from] prost::DecodeError),
+    #[error("it has more than {MAX_PARTS} parts")]
+    TooManyParts,
     #[error("its author is no peer")]
     Author,
     #[error("its number has not eight bytes")]
@@ -54,7 +60,10 @@ pub(super) enum RpcError {
 
 impl Rpc {
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, RpcError> {
-        Ok(Self(wire::Rpc::decode(bytes)?))
+        match parts(bytes)? > MAX_PARTS {
+            true => Err(RpcError::TooManyParts),
+            false => Ok(Self(wire::Rpc::decode(bytes)?)),
+        }
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -71,12 +80,23 @@ impl Rpc {
     }
 
     pub(super) fn subscriptions(&self) -> impl Iterator<Item = Subscription> + '_ {
-        self.0.subscriptions.iter().take(MAX_ITEMS).cloned().map(Subscription)
+        self.0.subscriptions.iter().cloned().map(Subscription)
     }
 
     pub(super) fn into_messages(self) -> impl Iterator<Item = SignedMessage> {
-        self.0.publish.into_iter().take(MAX_ITEMS).map(SignedMessage::of)
+        self.0.publish.into_iter().map(SignedMessage::of)
     }
+}
+
+/// How many parts an RPC has; none of them is taken apart.
+fn parts(mut bytes: &[u8]) -> Result<usize, DecodeError> {
+    let mut count = 0;
+    while !bytes.is_empty() {
+        let (tag, kind) = decode_key(&mut bytes)?;
+        skip_field(kind, tag, &mut bytes, DecodeContext::default())?;
+        count += 1;
+    }
+    Ok(count)
 }
 
 impl Subscription {
@@ -244,6 +264,13 @@ mod tests {
         let rpc = Rpc::decode(&rpc.encode()).unwrap();
         let read: Vec<_> = rpc.subscriptions().map(|one| (one.topic().to_owned(), one.wants())).collect();
         assert_eq!(read, [("a".to_owned(), true), ("b".to_owned(), false)]);
+    }
+
+    #[test]
+    fn an_rpc_of_empty_parts_is_refused_before_it_grows() {
+        let empty = |count: usize| [2 << 3 | 2, 0].repeat(count);
+        assert!(Rpc::decode(&empty(MAX_PARTS)).is_ok());
+        assert!(matches!(Rpc::decode(&empty(MAX_PARTS + 1)), Err(RpcError::TooManyParts)));
     }
 
     proptest! {

@@ -9,6 +9,8 @@ use libp2p::{
     identity::{Keypair, PublicKey, SigningError},
 };
 
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
 use super::{
     block::Storage,
     entry::{Entry, Seal},
@@ -17,6 +19,10 @@ use super::{
 
 /// Seconds that an owner lives after its last heartbeat: four of edgevpn's periods.
 const TTL: i64 = 480;
+
+/// Seconds that a deleted entry is kept: three of edgevpn's longest periods. It does not come back then, because only what is
+/// there can be deleted.
+const TOMBSTONE: i64 = 2700;
 
 /// Bytes of a peer id's text that is looked at.
 const MAX_OWNER: usize = 128;
@@ -74,11 +80,27 @@ pub(super) fn accepts(storage: &Storage, (bucket, key): (&str, &str), new: &Entr
     if rule(bucket) == Rule::Open {
         return old.is_none_or(|old| version(new) > version(old));
     }
-    let Some(seal) = new.seal.as_ref().filter(|seal| is_signed(bucket, key, &new.value, seal)) else { return false };
-    let owner = old.and_then(|old| owner(bucket, key, old));
-    let may_take = owner.as_deref().is_none_or(|owner| owner == seal.owner || has_expired(storage, owner, unix_s));
+    let Some(seal) = &new.seal else { return false };
+    // A signature takes longer to check than all the rest, and most entries of a block are old.
+    may_write(storage, (bucket, key), new, seal, old, unix_s) && is_signed(bucket, key, &new.value, seal)
+}
+
+/// Whether whoever has signed `new` may write it, if the signature is right.
+fn may_write(
+    storage: &Storage,
+    (bucket, key): (&str, &str),
+    new: &Entry,
+    seal: &Seal,
+    old: Option<&Entry>,
+    unix_s: i64,
+) -> bool {
+    let version = |entry: &Entry| entry.seal.as_ref().map_or(0, |seal| seal.version);
+    let may_take = |old: &Entry| match owner(bucket, key, old) {
+        Some(owner) if owner == seal.owner => true,
+        owner => has_expired(storage, bucket, owner.as_deref(), old, unix_s),
+    };
     if seal.deleted {
-        return old.is_some_and(|old| may_take && seal.version > version(old));
+        return old.is_some_and(|old| may_take(old) && seal.version > version(old));
     }
     if declared(bucket, key, &new.value).is_some_and(|declared| declared != seal.owner) {
         return false;
@@ -87,15 +109,8 @@ pub(super) fn accepts(storage: &Storage, (bucket, key): (&str, &str), new: &Entr
     if old.is_deleted() {
         return seal.version > version(old);
     }
-    if owner.as_ref() != Some(&seal.owner) && !may_take {
-        return false;
-    }
-    let rank = |seal: &Seal| (seal.owner.clone(), seal.signature.clone());
-    match seal.version.cmp(&version(old)) {
-        std::cmp::Ordering::Less => false,
-        std::cmp::Ordering::Greater => true,
-        std::cmp::Ordering::Equal => old.seal.as_ref().is_none_or(|old| rank(seal) > rank(old)),
-    }
+    let rank = |seal: &Seal| (seal.version, seal.owner.clone(), seal.signature.clone());
+    may_take(old) && old.seal.as_ref().is_none_or(|old| rank(seal) > rank(old))
 }
 
 /// Whether an entry is `peer`'s by what its bucket goes by.
@@ -120,9 +135,28 @@ fn declared(bucket: &str, key: &str, value: &str) -> Option<String> {
     }
 }
 
-fn has_expired(storage: &Storage, owner: &str, unix_s: i64) -> bool {
-    let beat = storage.get(HEALTHCHECK).and_then(|beats| beats.get(owner)).and_then(|entry| entry.seal.as_ref());
-    beat.is_none_or(|seal| seal.deleted || seal.updated_at.saturating_add(TTL) < unix_s)
+/// Whether an owner is gone: by the text of its heartbeat, whoever has signed that; one without a heartbeat is. A heartbeat itself
+/// is as old as its signature says. (So edgevpn's own ledger decides.)
+fn has_expired(storage: &Storage, bucket: &str, owner: Option<&str>, old: &Entry, unix_s: i64) -> bool {
+    let last = match bucket {
+        HEALTHCHECK => old.seal.as_ref().map(|seal| seal.updated_at),
+        _ => owner.and_then(|owner| storage.get(HEALTHCHECK)?.get(owner)).and_then(beat),
+    };
+    last.is_none_or(|last| last.saturating_add(TTL) < unix_s)
+}
+
+/// The second of a heartbeat; none of one that is deleted.
+fn beat(entry: &Entry) -> Option<i64> {
+    let text: String = values::read(&entry.value)?;
+    OffsetDateTime::parse(&text, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp)
+}
+
+/// Takes away what was deleted so long ago that nobody brings it back.
+pub(super) fn prune(storage: &mut Storage, unix_s: i64) {
+    let is_old = |entry: &Entry| {
+        entry.seal.as_ref().is_some_and(|seal| seal.deleted && seal.updated_at.saturating_add(TOMBSTONE) < unix_s)
+    };
+    storage.values_mut().for_each(|entries| entries.retain(|_, entry| !is_old(entry)));
 }
 
 fn is_signed(bucket: &str, key: &str, value: &str, seal: &Seal) -> bool {
@@ -178,7 +212,8 @@ mod tests {
         let mut storage = Storage::new();
         put(&mut storage, SSH, sign(keypair, SSH, Some(&service(keypair)), None, ns(0)).unwrap());
         let peer = keypair.public().to_peer_id().to_string();
-        let beat = sign(keypair, (HEALTHCHECK, &peer), Some("\"x\""), None, ns(if lives { 1000 } else { 0 })).unwrap();
+        let text = if lives { "\"2026-01-01T00:16:40Z\"" } else { "\"2026-01-01T00:00:00Z\"" };
+        let beat = sign(keypair, (HEALTHCHECK, &peer), Some(text), None, ns(0)).unwrap();
         put(&mut storage, (HEALTHCHECK, &peer), beat);
         storage
     }

@@ -57,7 +57,7 @@ async fn a_name_that_two_of_ours_expose_is_held_by_one_and_taken_over() {
     let args = ["-connect", connect.as_str(), "-bootstrap", one.address(), "-dht"];
     let mut theirs = Foreign::start(&network, Version::V034, &args).await;
     within(SOON, "the first", async || get(local).await.filter(|answer| answer.1 == "first")).await;
-    let other = Node::start(&network, "other", &["expose", &format!("web={second}"), "--peer", theirs.address()]).await;
+    let other = Node::start(&network, "other", &["expose", &format!("web={second}"), "--peer", one.address()]).await;
     within(SOON, "the second in the ledger", async || theirs.entry("healthcheck", other.id()).await).await;
     let before = theirs.index().await;
     tokio::time::sleep(Duration::from_secs(5)).await;

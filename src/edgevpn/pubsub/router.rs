@@ -104,29 +104,32 @@ impl Router {
     }
 
     /// `peer` wants, or no longer wants, what is said on `topic`.
-    pub(in crate::edgevpn) fn subscribes(&mut self, peer: &PeerId, topic: String, wants: bool) {
-        let Some(peer) = self.peers.get_mut(peer) else { return };
+    /// Whether that is news.
+    pub(in crate::edgevpn) fn subscribes(&mut self, peer: &PeerId, topic: String, wants: bool) -> bool {
+        let Some(peer) = self.peers.get_mut(peer) else { return false };
         match wants {
-            true if peer.topics.len() < TOPICS => drop(peer.topics.insert(topic)),
-            true => {}
-            false => drop(peer.topics.remove(&topic)),
+            true => peer.topics.len() < TOPICS && peer.topics.insert(topic),
+            false => peer.topics.remove(&topic),
         }
     }
 
-    /// Whether a message that `from` sent is new. It is not checked yet, and not passed on unless [`Self::pass_on`] is called.
+    /// Whether a message that `from` sent is new. One that is, is not remembered before it was verified ([`Self::learn`]): a
+    /// forged one sent ahead would silence it.
     pub(in crate::edgevpn) fn hears(&mut self, now: Duration, from: PeerId, id: &MessageId) -> bool {
         self.forget(now);
-        if let Some(seen) = self.seen.get_mut(id) {
-            if seen.holders.len() < HOLDERS {
-                seen.holders.insert(from);
-            }
-            return false;
+        let Some(seen) = self.seen.get_mut(id) else { return true };
+        if seen.holders.len() < HOLDERS {
+            seen.holders.insert(from);
         }
-        self.remember(now, id.clone(), Some(from));
-        true
+        false
     }
 
-    /// A message that was heard and found good is passed on.
+    /// A new message is its author's.
+    pub(in crate::edgevpn) fn learn(&mut self, now: Duration, from: PeerId, id: MessageId) {
+        self.remember(now, id, Some(from));
+    }
+
+    /// A message that was found good is passed on.
     pub(in crate::edgevpn) fn pass_on(&mut self, now: Duration, id: MessageId, message: SignedMessage) {
         if self.waiting.len() >= WAITING {
             self.waiting.pop_front();
@@ -139,6 +142,18 @@ impl Router {
     pub(in crate::edgevpn) fn publish(&mut self, now: Duration, message: SignedMessage) -> Passed {
         self.remember(now, message.id(), None);
         let to = self.subscribers(message.topic()).map(|(id, _)| *id).collect();
+        Passed { message, to }
+    }
+
+    /// This node says something to these alone, who have just come.
+    pub(in crate::edgevpn) fn greet(
+        &mut self,
+        now: Duration,
+        message: SignedMessage,
+        newcomers: &BTreeSet<PeerId>,
+    ) -> Passed {
+        self.remember(now, message.id(), None);
+        let to = self.subscribers(message.topic()).map(|(id, _)| *id).filter(|id| newcomers.contains(id)).collect();
         Passed { message, to }
     }
 
@@ -223,6 +238,7 @@ mod tests {
         fn hear(&mut self, now: Duration, from: usize, message: &SignedMessage) -> bool {
             let is_new = self.router.hears(now, self.peers[from], &message.id());
             if is_new {
+                self.router.learn(now, self.peers[from], message.id());
                 self.router.pass_on(now, message.id(), message.clone());
             }
             is_new
