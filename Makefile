@@ -12,7 +12,7 @@ BENCH_PEERS := haproxy stunnel4 openssh-server openssh-client openssl
 SUDO       := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo check fmt clippy docs deny test unit e2e netns netns-idle netns-weather netns-first-byte netns-tools nemesis h2spec torture sim ledger-table policies soak fuzz mutants peers bench bench-peers contest scale fleet micro instructions \
+.PHONY: help build demo check fmt clippy docs deny test unit e2e netns netns-idle netns-weather netns-first-byte netns-tools interop interop-bench interop-vectors foreign-peers nemesis h2spec torture sim ledger-table policies soak fuzz mutants peers bench bench-peers contest scale fleet micro instructions \
 	instructions-record reconcile valgrind deploy-check install clean
 
 help: ## list the targets
@@ -91,6 +91,25 @@ netns-tools:
 		PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || missing=1; done; \
 	if [ -n "$$missing" ]; then $(SUDO) apt-get update -qq && \
 		$(SUDO) $(APT) iproute2 nftables conntrack util-linux curl python3 miniupnpd-nftables; fi
+
+# Nodes of edgevpn, from its published module: the version that LocalAI embeds, and the newest.
+FOREIGN := target/interop/foreign-peer
+INTEROP := P2P_FED_BIN="$(CURDIR)/$(BIN)" FOREIGN_PEERS="$(CURDIR)/target/interop" $(CARGO) test --locked --package p2p-fed-interop --test interop -- --ignored --nocapture
+
+interop: build foreign-peers ## beside real nodes of edgevpn, which LocalAI's federation is built on; needs Go, and root for mDNS
+	$(INTEROP) --test-threads=$(or $(THREADS),4) --skip the_table
+
+interop-bench: build foreign-peers bench-peers ## requests and bytes per second through our front and through edgevpn's, as a table; needs Go
+	$(INTEROP) the_table_of_speed
+
+interop-vectors: foreign-peers ## take the vectors of edgevpn's encodings again, from both versions
+	for version in 0.34 0.35; do $(FOREIGN)-$$version vectors > tests/interop/vectors/edgevpn-$$version.json || exit 1; done
+
+# Go looks for itself whether anything has changed.
+foreign-peers:
+	@mkdir -p target/interop
+	cd tests/interop/peer && go build -buildvcs=false -tags ownership -o "$(CURDIR)/$(FOREIGN)-0.35" .
+	cd tests/interop/peer && go build -buildvcs=false -modfile=edgevpn-0.34.mod -o "$(CURDIR)/$(FOREIGN)-0.34" .
 
 sim: ## the seeded simulation alone, longer: make sim SEEDS=10000
 	SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release --locked --package p2p-fed-ledger --test sim

@@ -19,13 +19,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Account,
+    Account, Mood,
     block::Block,
     envelope,
     offer::{Offer, Said, offered},
     presence::Presence,
     pubsub::{
-        link::{self, Link, Topics},
+        feeds::Feeds,
+        link::{self, Link, Room, Topics},
         router::{Passed, Router},
     },
     replica::{Form, Moment, Replica},
@@ -83,7 +84,7 @@ pub(super) struct Inlets {
     pub(super) members: watch::Receiver<Arc<Peers>>,
     pub(super) legacy: watch::Receiver<Arc<Peers>>,
     pub(super) offers: watch::Receiver<Arc<Vec<Service>>>,
-    pub(super) draining: watch::Receiver<bool>,
+    pub(super) mood: watch::Receiver<Mood>,
 }
 
 /// What the task tells.
@@ -94,7 +95,6 @@ pub(super) struct Outlets {
     pub(super) users: watch::Sender<Users>,
     pub(super) offered: watch::Sender<Option<Service>>,
     pub(super) account: watch::Sender<Account>,
-    pub(super) topics: watch::Sender<Topics>,
 }
 
 /// The task.
@@ -118,6 +118,10 @@ struct State {
     replica: Replica,
     presence: Presence,
     links: HashMap<PeerId, (u64, Link)>,
+    /// Those of them that are members.
+    members: BTreeSet<PeerId>,
+    feeds: Feeds,
+    topics: Topics,
     /// Since when each peer has probably known that this node is a user.
     told: HashMap<PeerId, Duration>,
     /// Whoever was connected since this node started.
@@ -136,6 +140,7 @@ struct State {
     tasks: JoinSet<()>,
     readers: HashMap<PeerId, AbortHandle>,
     telling: mpsc::Sender<Told>,
+    room: Room,
 }
 
 impl Actor {
@@ -147,6 +152,9 @@ impl Actor {
             replica: Replica::new(self.keypair.clone()),
             presence,
             links: HashMap::new(),
+            members: BTreeSet::new(),
+            feeds: Feeds::default(),
+            topics: Topics::default(),
             told: HashMap::new(),
             met: BTreeSet::new(),
             newcomers: BTreeSet::new(),
@@ -161,6 +169,7 @@ impl Actor {
             tasks: JoinSet::new(),
             readers: HashMap::new(),
             telling,
+            room: Room::new(self.most()),
         };
         state.seqno = self.moment(&state).unix_ns;
         let mut ticks = tokio::time::interval(TICK);
@@ -178,7 +187,7 @@ impl Actor {
                 Ok(()) = self.inlets.members.changed() => self.on_peers(&mut state),
                 Ok(()) = self.inlets.legacy.changed() => self.on_peers(&mut state),
                 Ok(()) = self.inlets.offers.changed() => self.state(&mut state),
-                Ok(()) = self.inlets.draining.changed() => self.state(&mut state),
+                Ok(()) = self.inlets.mood.changed() => self.state(&mut state),
                 _ = ticks.tick() => self.tick(&mut state),
                 () = until(due) => {}
                 Some(ended) = state.tasks.join_next() => {
@@ -190,7 +199,6 @@ impl Actor {
                 }
             }
         }
-        self.leave(&mut state);
         state.links.clear();
         state.readers.values().for_each(AbortHandle::abort);
         while state.tasks.join_next().await.is_some() {}
@@ -215,12 +223,12 @@ impl Actor {
         if state.readers.len() >= READERS && !state.readers.contains_key(&peer) {
             return tracing::debug!(%peer, "one stream of pubsub too many");
         }
-        let (telling, most) = (state.telling.clone(), self.most());
+        let (telling, room) = (state.telling.clone(), state.room.clone());
         let reader = state.tasks.spawn(async move {
             let mut next = Told::Began(peer);
             // The actor ends with the node.
             while telling.send(next).await.is_ok() {
-                match link::read(&mut stream, most).await {
+                match link::read(&mut stream, &room).await {
                     Ok(Some(rpc)) => next = Told::Said(peer, rpc),
                     Ok(None) => break,
                     Err(error) => {
@@ -270,7 +278,7 @@ impl Actor {
             return;
         }
         state.account.heard += 1;
-        if !self.outlets.topics.borrow().contains(message.topic()) {
+        if !state.topics.contains(message.topic()) {
             return;
         }
         if let Err(error) = message.verify() {
@@ -278,6 +286,9 @@ impl Actor {
             return tracing::debug!(peer = %from, %error, "edgevpn's gossip: a forged message");
         }
         state.router.learn(moment.now, from, id.clone());
+        if let Some(author) = message.author() {
+            state.feeds.heard(moment.now, author, from);
+        }
         let opened = envelope::open(&self.token.sealing_key(self.unix_s()), message.data(), envelope::MAX_BLOCK);
         let (block, is_kin) = match opened {
             Ok(opened) => (Block::parse(&opened.plain).map_err(|error| error.to_string()), opened.is_kin),
@@ -342,6 +353,9 @@ impl Actor {
             members.chain(legacy.map(|(peer, number, _)| (peer, number, false))).map(|(p, n, m)| (p, (n, m))).collect();
         // Whoever comes back may have forgotten this node.
         state.links.retain(|peer, _| wanted.contains_key(peer));
+        state.members = wanted.iter().filter(|(_, (_, is_member))| *is_member).map(|(peer, _)| *peer).collect();
+        let legacy = wanted.iter().filter(|(_, (_, is_member))| !is_member).map(|(peer, _)| *peer).collect();
+        state.feeds.connected(&legacy);
         state.told.retain(|peer, _| wanted.contains_key(peer));
         state.readers.retain(|peer, reader| {
             let stays = wanted.contains_key(peer) && !reader.is_finished();
@@ -359,7 +373,7 @@ impl Actor {
                     state.told.remove(&peer);
                 }
                 None => {
-                    let (link, task) = Link::new(peer, self.streams.clone(), self.outlets.topics.subscribe());
+                    let (link, task) = Link::new(peer, self.streams.clone());
                     state.tasks.spawn(task);
                     state.links.insert(peer, (number, link));
                 }
@@ -368,24 +382,14 @@ impl Actor {
         }
         let links = &state.links;
         state.router.keep(|peer| links.contains_key(peer));
+        self.listen(state);
         self.tell(state);
     }
 
     fn tick(&mut self, state: &mut State) {
-        let topics = self.token.edgevpn_topic(self.unix_s());
-        let topics: BTreeSet<String> = topics.iter().cloned().collect();
-        let turned = self.outlets.topics.send_if_modified(|known| {
-            let changed = **known != topics;
-            if changed {
-                *known = Arc::new(topics);
-            }
-            changed
-        });
-        if turned {
-            tracing::trace!("edgevpn's topics turned");
-        }
         let now = state.started.elapsed();
-        state.presence.note(now, &state.replica.storage().clone());
+        state.presence.note(now, state.replica.storage());
+        self.listen(state);
         self.greet(state);
         self.state(state);
         self.tell(state);
@@ -400,17 +404,34 @@ impl Actor {
         }
     }
 
+    /// Subscribes, at whom this node listens to, to the topics of now and of the windows beside.
+    fn listen(&self, state: &mut State) {
+        let topics: BTreeSet<String> = self.token.edgevpn_topic(self.unix_s()).iter().cloned().collect();
+        if *state.topics != topics {
+            state.topics = Arc::new(topics);
+        }
+        let nothing = Topics::default();
+        let chosen = state.feeds.choose(state.started.elapsed());
+        for (peer, (_, link)) in &state.links {
+            let is_heard = state.members.contains(peer) || chosen.contains(peer);
+            link.subscribe(if is_heard { &state.topics } else { &nothing });
+        }
+    }
+
     // === what is said ===
 
     /// Has the replica say what this node offers now.
     fn state(&mut self, state: &mut State) {
         let offers = self.inlets.offers.borrow_and_update().clone();
-        let is_draining = *self.inlets.draining.borrow_and_update();
+        let mood = *self.inlets.mood.borrow_and_update();
+        if mood == Mood::Leaving {
+            return self.leave(state);
+        }
         let service = offered(&offers).cloned();
         self.tell_of_one(state, &offers, service.as_ref());
         let now = state.started.elapsed();
         let may_hold = service.as_ref().is_some_and(|service| self.may_hold(state, now, &service.name));
-        let said = self.offer.said(now, self.clock(), service.as_ref(), is_draining, may_hold);
+        let said = self.offer.said(now, self.clock(), service.as_ref(), mood == Mood::Draining, may_hold);
         let said: BTreeSet<Said> = said.into_iter().collect();
         let names: BTreeSet<_> = said.iter().map(|said| (said.bucket.clone(), said.key.clone())).collect();
         for gone in state.said.iter().filter(|gone| !names.contains(&(gone.bucket.clone(), gone.key.clone()))) {

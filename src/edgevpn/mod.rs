@@ -82,6 +82,14 @@ pub struct Account {
     pub refused: u64,
 }
 
+/// How far the node has come on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Staying,
+    Draining,
+    Leaving,
+}
+
 /// What a node is told to build the edgevpn side of.
 #[derive(Debug)]
 pub struct Parts<'a> {
@@ -111,7 +119,7 @@ pub struct Edgevpn {
     views: watch::Receiver<Arc<View>>,
     peers: watch::Receiver<Arc<Peers>>,
     account: watch::Receiver<Account>,
-    draining: watch::Sender<bool>,
+    mood: watch::Sender<Mood>,
     dialler: Dialler,
 }
 
@@ -129,8 +137,7 @@ impl Edgevpn {
         let (account, account_told) = watch::channel(Account::default());
         let (users, users_told) = watch::channel(Arc::default());
         let (offered, offered_told) = watch::channel(None);
-        let (topics, _) = watch::channel(Arc::default());
-        let (draining, is_draining) = watch::channel(false);
+        let (mood, moods) = watch::channel(Mood::Staying);
         let clock = std::time::SystemTime::now() + clock_ahead;
         let actor = Actor {
             keypair: identity.keypair(),
@@ -146,16 +153,15 @@ impl Edgevpn {
                 members: net.peers(),
                 legacy: legacy.peers(),
                 offers: worker.offers(),
-                draining: is_draining,
+                mood: moods,
             },
-            outlets: Outlets { views, peers, users, offered, account, topics },
+            outlets: Outlets { views, peers, users, offered, account },
             stop: stop.clone(),
         };
         let server = Server { worker: worker.clone(), users: users_told, offered: offered_told, stop: stop.clone() };
         let dialler = Dialler::new(legacy, stop.clone());
         let presence = Presence::new(config.localai.clone());
-        let this =
-            Self { views: views_told, peers: peers_told, account: account_told, draining, dialler: dialler.clone() };
+        let this = Self { views: views_told, peers: peers_told, account: account_told, mood, dialler: dialler.clone() };
         let task = async move {
             tokio::join!(actor.run(presence), server.run(arrivals.services));
             dialler.ended().await;
@@ -185,7 +191,12 @@ impl Edgevpn {
 
     /// Offers nothing any more; what was begun goes on.
     pub fn drain(&self) {
-        self.draining.send_replace(true);
+        self.mood.send_replace(Mood::Draining);
+    }
+
+    /// Takes back all that this node said, on its way out.
+    pub fn leave(&self) {
+        self.mood.send_replace(Mood::Leaving);
     }
 
     /// A tunnel to what `node`, one of edgevpn's, exposes.

@@ -11,7 +11,7 @@
 //! A front goes by its connections in any case; this only nominates.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     time::Duration,
 };
 
@@ -20,6 +20,7 @@ use libp2p::PeerId;
 use super::{
     LocalAi,
     block::Storage,
+    entry::Entry,
     values::{self, HEALTHCHECK, LOCALAI, NodeData, SERVICES, Service, USERS},
 };
 use crate::{ledger::NodeId, net::node_of};
@@ -36,8 +37,9 @@ const LAST_SEEN: Duration = Duration::from_secs(60);
 /// leads erases all of them now and then.
 const HEARTBEAT: Duration = Duration::from_secs(420);
 
-/// Entries looked at: more than any network has, and a bound to what a hostile one can make of the memory.
-const ENTRIES: usize = 65_536;
+/// Entries remembered, and bytes of a value: more than any network has, and a bound to what a hostile one can make of the memory.
+const ENTRIES: usize = 16_384;
+const VALUE: usize = 4096;
 
 /// One node that the ledger tells of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +86,8 @@ impl Presence {
         let buckets: Vec<_> = buckets.chain(LOCALAI.iter().map(|(_, bucket)| self.localai.bucket(bucket))).collect();
         for bucket in buckets {
             let Some(entries) = storage.get(&bucket) else { continue };
-            for (key, entry) in entries.iter().filter(|(_, entry)| !entry.is_deleted()) {
+            let is_fit = |entry: &Entry| !entry.is_deleted() && entry.value.len() <= VALUE;
+            for (key, entry) in entries.iter().filter(|(key, entry)| key.len() <= VALUE && is_fit(entry)) {
                 self.sight(now, (bucket.clone(), key.clone()), &entry.value);
             }
         }
@@ -124,12 +127,12 @@ impl Presence {
     /// All nodes that offer something.
     pub(super) fn nominees(&self, now: Duration, is_connected: impl Fn(&NodeId) -> bool) -> Vec<Nominee> {
         let mut nominees: BTreeMap<NodeId, Nominee> = BTreeMap::new();
-        let mut claimed = Vec::new();
+        let mut claimed = HashSet::new();
         for (service, bucket) in LOCALAI {
             let bucket = self.localai.bucket(bucket);
             for (data, changed) in self.workers(&bucket) {
                 // Its random name in `services` is nothing that anybody would ask for.
-                claimed.push(data.name.clone());
+                claimed.insert(data.name.clone());
                 let Some(node) = self.exposer(&data.name) else { continue };
                 let lives = changed.is_some_and(|at| now < at + LAST_SEEN) || changed.is_none() && is_connected(&node);
                 let nominee = nominees.entry(node).or_insert_with(|| Nominee::new(node));
@@ -138,7 +141,7 @@ impl Presence {
                 nominee.name.get_or_insert(data.id);
             }
         }
-        for (service, _) in self.bucket(SERVICES).filter(|(name, _)| !claimed.iter().any(|claimed| claimed == name)) {
+        for (service, _) in self.bucket(SERVICES).filter(|(name, _)| !claimed.contains(*name)) {
             let Some(node) = self.exposer(service) else { continue };
             let nominee = nominees.entry(node).or_insert_with(|| Nominee::new(node));
             nominee.services.entry(service.to_owned()).or_insert(false);
@@ -181,7 +184,6 @@ mod tests {
     use libp2p::identity::Keypair;
 
     use super::*;
-    use crate::edgevpn::entry::Entry;
 
     const S: Duration = Duration::from_secs(1);
 

@@ -44,6 +44,10 @@ const EVIDENCE: Duration = Duration::from_secs(300);
 /// A height that is so much above this node's was not counted to.
 const MAX_JUMP: i64 = 1 << 32;
 
+/// Entries that are merged into one ledger, and bytes of each: blocks replace each other, but what was merged stays.
+const MERGED: usize = 16_384;
+const VALUE: usize = 16 << 10;
+
 /// Words that were taken back and are remembered, so that they stay gone; more are forgotten, oldest key first.
 const WITHDRAWN: usize = 256;
 
@@ -218,10 +222,14 @@ impl Replica {
         let unix_s = i64::try_from(at.unix_ns / 1_000_000_000).unwrap_or(i64::MAX);
         let mut storage = self.block.storage.clone();
         signed::prune(&mut storage, unix_s);
+        let mut count: usize = storage.values().map(BTreeMap::len).sum();
         let mut changed = false;
         for (bucket, entries) in &block.storage {
             for (key, entry) in entries {
-                if signed::accepts(&storage, (bucket, key), entry, unix_s) {
+                let is_known = storage.get(bucket).is_some_and(|entries| entries.contains_key(key));
+                let has_room = is_known || count < MERGED && entry.value.len() <= VALUE;
+                if has_room && signed::accepts(&storage, (bucket, key), entry, unix_s) {
+                    count += usize::from(!is_known);
                     storage.entry(bucket.clone()).or_default().insert(key.clone(), entry.clone());
                     changed = true;
                 }

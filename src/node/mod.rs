@@ -406,6 +406,9 @@ impl Node {
     /// Leaves the network and ends every task. What is still in flight is cut off.
     pub async fn stop(self) {
         self.shared.draining.store(true, Ordering::Release);
+        if let Some(edgevpn) = &self.shared.edgevpn {
+            edgevpn.leave();
+        }
         self.farewell.leaving().await;
         tokio::time::sleep(FAREWELL).await;
         self.work_stop.cancel();

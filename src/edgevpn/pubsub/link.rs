@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::PeerId;
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{Notify, Semaphore, mpsc, watch},
     time::{sleep, timeout},
 };
 
@@ -20,6 +20,15 @@ const QUEUE: usize = 32;
 
 /// A stream is opened, and a message sent, by then or not at all.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// A message has come by then, once its length has, or its stream is ended.
+const COMING: Duration = Duration::from_secs(30);
+
+/// Bytes of a message that needs no room set aside. A network of 100 nodes has messages of 16 KB.
+const SMALL: usize = 64 << 10;
+
+/// Bytes of larger messages that are read at once, from all peers; others wait for their turn.
+const ROOM: usize = 64 << 20;
 
 /// Between tries to open it: first and longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -39,24 +48,33 @@ pub(in crate::edgevpn) type Framed = Arc<[u8]>;
 pub(in crate::edgevpn) struct Link {
     queue: mpsc::Sender<Framed>,
     again: Arc<Notify>,
+    topics: watch::Sender<Topics>,
 }
 
 impl Link {
     /// The link, and its task, which ends when the link is dropped.
-    pub(in crate::edgevpn) fn new(
-        peer: PeerId,
-        streams: Streams,
-        topics: watch::Receiver<Topics>,
-    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub(in crate::edgevpn) fn new(peer: PeerId, streams: Streams) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let again = Arc::new(Notify::new());
-        let task = Task { peer, streams, topics, waiting, again: Arc::clone(&again) };
-        (Self { queue, again }, task.run())
+        let (topics, subscribed) = watch::channel(Topics::default());
+        let task = Task { peer, streams, topics: subscribed, waiting, again: Arc::clone(&again) };
+        (Self { queue, again, topics }, task.run())
     }
 
     /// Sends, if there is room.
     pub(in crate::edgevpn) fn send(&self, framed: Framed) -> bool {
         self.queue.try_send(framed).is_ok()
+    }
+
+    /// Has the peer send what is said on these topics, and on no others.
+    pub(in crate::edgevpn) fn subscribe(&self, topics: &Topics) {
+        self.topics.send_if_modified(|known| {
+            let changed = known != topics;
+            if changed {
+                *known = Arc::clone(topics);
+            }
+            changed
+        });
     }
 
     /// Opens the stream anew: the peer has probably forgotten the one that there was.
@@ -78,11 +96,25 @@ pub(in crate::edgevpn) fn framed(rpc: &Rpc) -> Framed {
     prefix.into()
 }
 
+/// What messages of all peers may take together while they are read.
+#[derive(Clone, Debug)]
+pub(in crate::edgevpn) struct Room {
+    kib: Arc<Semaphore>,
+    most: usize,
+}
+
+impl Room {
+    /// For messages of at most `most` bytes.
+    pub(in crate::edgevpn) fn new(most: usize) -> Self {
+        Self { kib: Arc::new(Semaphore::new(ROOM / 1024)), most }
+    }
+}
+
 /// The next message of a stream; none at its end.
 ///
 /// # Errors
-/// The stream broke, or a message is longer than `most`, or none at all.
-pub(in crate::edgevpn) async fn read(stream: &mut Stream, most: usize) -> io::Result<Option<Rpc>> {
+/// The stream broke, or a message is longer than there is room for, or none at all, or takes too long to come.
+pub(in crate::edgevpn) async fn read(stream: &mut Stream, room: &Room) -> io::Result<Option<Rpc>> {
     let mut length = 0_usize;
     for n in 0..MAX_PREFIX {
         let mut byte = [0];
@@ -97,12 +129,19 @@ pub(in crate::edgevpn) async fn read(stream: &mut Stream, most: usize) -> io::Re
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a length of too many bytes"));
         }
     }
-    if length > most {
+    if length > room.most {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a message longer than the token allows"));
     }
+    let _place = match length > SMALL {
+        true => Some(
+            room.kib.acquire_many(u32::try_from(length / 1024).unwrap_or(u32::MAX)).await.map_err(io::Error::other)?,
+        ),
+        false => None,
+    };
     // It grows as the bytes come: a length alone sets nothing aside.
     let mut bytes = Vec::new();
-    stream.take(length as u64).read_to_end(&mut bytes).await?;
+    let mut rest = stream.take(length as u64);
+    timeout(COMING, rest.read_to_end(&mut bytes)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
     if bytes.len() < length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

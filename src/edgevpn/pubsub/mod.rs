@@ -8,9 +8,12 @@
 //! * the topics of the windows before and after are subscribed beside the current one, so that nothing is missed where clocks
 //!   differ.
 //!
+//! Of a large network, a few are enough to listen to ([`feeds`]).
+//!
 //! Floodsub (libp2p specs, `pubsub/`) asks for nothing but subscriptions: a router of gossipsub sends a peer that speaks it
 //! every message of its topics. What this node passes on in turn is a little late ([`router`]), and so mostly nothing: whoever has
 //! sent it a message meanwhile need not be sent it.
 
+pub(super) mod feeds;
 pub(super) mod link;
 pub(super) mod router;
