@@ -25,6 +25,8 @@ type vectors struct {
 	Values    []valueVector   `json:"values"`
 	Entries   []entryVector   `json:"entries"`
 	Rules     []ruleVector    `json:"rules"`
+	Merges    []mergeVector   `json:"merges"`
+	Adoptions []adoption      `json:"adoptions"`
 	Wire      []wireVector    `json:"wire"`
 	Mdns      *mdnsVector     `json:"mdns"`
 }
@@ -36,13 +38,15 @@ func printVectors(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	v := vectors{Edgevpn: edgevpnVersion, Sealed: sealed(), Envelopes: envelopes(), Values: values()}
+	v := vectors{Edgevpn: edgevpnVersion, Envelopes: envelopes(), Values: values()}
 	for _, make := range []func(*vectors) error{
 		func(v *vectors) (err error) { v.Keys, err = keys(); return },
 		func(v *vectors) (err error) { v.Tokens, err = tokens(); return },
+		func(v *vectors) error { v.Sealed = sealed(v.Tokens); return nil },
 		func(v *vectors) (err error) { v.OneTime, err = oneTime(); return },
 		func(v *vectors) (err error) { v.Genesis, v.Blocks, err = blocks(); return },
 		signed,
+		func(v *vectors) (err error) { v.Adoptions, err = adoptions(v.Blocks); return },
 		wire,
 		func(v *vectors) (err error) {
 			if *address != "" {

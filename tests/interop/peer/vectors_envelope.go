@@ -25,16 +25,16 @@ type envelope struct {
 	JSON    string `json:"json"`
 }
 
-// sealed takes keys of 32 characters, of fewer and of more.
-func sealed() []sealedVector {
+// sealed takes the keys that the tokens have now.
+func sealed(tokens []tokenVector) []sealedVector {
 	all := []sealedVector{}
-	for _, key := range []string{crypto.MD5("key"), "short", strings.Repeat("long", 10)} {
+	for _, token := range tokens {
 		for _, plain := range []string{"", "hello", strings.Repeat("\x00\xff", 100)} {
-			text, err := new(crypto.AESSealer).Seal(plain, key)
+			text, err := new(crypto.AESSealer).Seal(plain, token.SealingKey)
 			if err != nil {
 				fail(err)
 			}
-			all = append(all, sealedVector{key, hex.EncodeToString([]byte(plain)), text})
+			all = append(all, sealedVector{token.SealingKey, hex.EncodeToString([]byte(plain)), text})
 		}
 	}
 	return all

@@ -11,7 +11,10 @@ type entryVector struct{}
 // ruleVector is a decision over an entry that somebody has signed; this version makes none.
 type ruleVector struct{}
 
+// mergeVector is what becomes of such entries; nothing in this version.
+type mergeVector struct{}
+
 func signed(v *vectors) error {
-	v.Entries, v.Rules = []entryVector{}, []ruleVector{}
+	v.Entries, v.Rules, v.Merges = []entryVector{}, []ruleVector{}, []mergeVector{}
 	return nil
 }

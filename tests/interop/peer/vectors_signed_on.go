@@ -117,7 +117,10 @@ func signed(v *vectors) error {
 		return err
 	}
 	v.Blocks = append(v.Blocks, block...)
-	v.Rules, err = rules(owner, thief)
+	if v.Rules, err = rules(owner, thief); err != nil {
+		return err
+	}
+	v.Merges, err = merges(owner, thief)
 	return err
 }
 
