@@ -3,7 +3,7 @@
 //! Both versions are read: the one inside LocalAI, and the first whose entries are signed. Tests of other modules read the
 //! document too, where it speaks of what is theirs.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, slice, time::Duration};
 
 use libp2p::identity::Keypair;
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use super::{
     block::{Block, Storage},
     entry::Entry,
     envelope,
+    replica::{Moment, Replica},
     rpc::{Rpc, SignedMessage, Subscription},
     signed, values,
 };
@@ -31,6 +32,8 @@ pub(crate) struct Vectors {
     values: Vec<Value>,
     entries: Vec<Signed>,
     rules: Vec<Rule>,
+    merges: Vec<Merge>,
+    adoptions: Vec<Adoption>,
     wire: Vec<Wire>,
     pub(crate) mdns: Mdns,
 }
@@ -111,6 +114,23 @@ struct Rule {
     key: String,
     entry: Entry,
     unix_s: i64,
+    taken: bool,
+}
+
+#[derive(Deserialize)]
+struct Merge {
+    what: String,
+    before: Storage,
+    heard: Storage,
+    unix_s: u64,
+    after: Vec<Storage>,
+}
+
+#[derive(Deserialize)]
+struct Adoption {
+    what: String,
+    held: String,
+    heard: String,
     taken: bool,
 }
 
@@ -340,6 +360,34 @@ fn entries_are_believed_by_the_same_rules() {
             .filter(|(what, taken)| !what.ends_with("signs an unsigned entry") || *taken)
             .collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+}
+
+#[test]
+fn blocks_are_merged_to_the_same() {
+    for merge in both().iter().flat_map(|vectors| &vectors.merges) {
+        let at = Moment { now: Duration::from_secs(9), unix_ns: merge.unix_s * 1_000_000_000 };
+        let mut replica = Replica::new(Keypair::generate_ed25519());
+        replica.hear(at, Block::genesis().next(1, merge.before.clone()), true);
+        replica.hear(at, Block::genesis().next(2, merge.heard.clone()), true);
+        assert_eq!(slice::from_ref(replica.storage()), merge.after, "{}", merge.what);
+    }
+}
+
+#[test]
+fn blocks_without_ownership_take_each_others_place_by_the_same_rules() {
+    let at = Moment { now: Duration::from_secs(9), unix_ns: 1 };
+    for vectors in both() {
+        for adoption in &vectors.adoptions {
+            let mut replica = Replica::new(Keypair::generate_ed25519());
+            replica.hear(at, Block::parse(adoption.held.as_bytes()).unwrap(), true);
+            let heard = Block::parse(adoption.heard.as_bytes()).ok();
+            let changed = heard.clone().is_some_and(|heard| replica.hear(at, heard, true).changed);
+            // 0.35 reads signed entries without ownership too; 0.34 does not, and goes first where both may be.
+            let taken = adoption.taken && !heard.as_ref().is_some_and(Block::is_signed);
+            assert_eq!(changed, taken, "{} to {}", adoption.what, vectors.edgevpn);
+            assert_eq!(heard.as_ref() == Some(replica.current()), taken || adoption.what == "the same");
+        }
     }
 }
 
