@@ -356,7 +356,7 @@ fn entries_are_believed_by_the_same_rules() {
                 signed::accepts(&rule.before, at, &rule.entry, rule.unix_s) != rule.taken
             })
             .map(|rule| (rule.what.as_str(), rule.taken))
-            // Its owner has to wait until nobody takes it for living; from 0.35.4 on it need not.
+            // What an owner had not signed it may sign at any time, as from 0.35.4 on. Before, it is refused while it lives.
             .filter(|(what, taken)| !what.ends_with("signs an unsigned entry") || *taken)
             .collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
@@ -395,11 +395,13 @@ fn blocks_without_ownership_take_each_others_place_by_the_same_rules() {
 fn subscriptions_of_a_running_node_are_read() {
     for vectors in both() {
         for wire in &vectors.wire {
-            let rpc = Rpc::decode(&unhex(&wire.subscribing)).unwrap();
+            let bytes = unhex(&wire.subscribing);
+            let rpc = Rpc::decode(&bytes).unwrap();
             let told: Vec<_> = rpc.subscriptions().map(|one| (one.topic().to_owned(), one.wants())).collect();
             assert_eq!(told, [(wire.of.token().edgevpn_topic(wire.of.unix_s).current, true)]);
             let ours = Rpc::subscribing(vec![Subscription::new(wire.of.topic.clone(), true)]).encode();
-            assert!(Rpc::decode(&ours).unwrap().subscriptions().any(|one| one.topic() == wire.of.topic));
+            // After two bytes of tag and length; what go-libp2p adds at the end is read by nobody here.
+            assert!(bytes[2..].starts_with(&ours[2..]), "{bytes:?}");
             assert!(wire.protocols.iter().any(|protocol| protocol == "/floodsub/1.0.0"), "{:?}", wire.protocols);
         }
     }
