@@ -97,7 +97,7 @@ impl Block {
 }
 
 /// A storage as Go's `Sprint` prints it; as structs, where nodes of ≥ 0.35 do.
-fn printed(storage: &Storage, as_structs: bool) -> String {
+pub(super) fn printed(storage: &Storage, as_structs: bool) -> String {
     let mut text = String::from("map[");
     for (n, (bucket, entries)) in storage.iter().enumerate() {
         let _ = write!(text, "{}{bucket}:map[", if n == 0 { "" } else { " " });

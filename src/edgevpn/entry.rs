@@ -77,7 +77,7 @@ impl Serialize for Entry {
             version: seal.version,
             updated_at: seal.updated_at,
             deleted: seal.deleted,
-            sig: Some(STANDARD.encode(&seal.signature)),
+            sig: (!seal.signature.is_empty()).then(|| STANDARD.encode(&seal.signature)),
         };
         signed.serialize(serializer)
     }
@@ -117,6 +117,13 @@ mod tests {
         let entry: Entry = serde_json::from_str(signed).unwrap();
         assert_eq!(entry.seal.as_ref().unwrap().signature, [1, 2]);
         assert_eq!(serde_json::to_string(&entry).unwrap(), signed);
+    }
+
+    #[test]
+    fn an_entry_that_has_lost_its_signature_is_written_as_go_writes_it() {
+        let text = r#"{"Value":"1","Owner":"12D3","Version":1,"UpdatedAt":1,"Deleted":false,"Sig":null}"#;
+        let entry: Entry = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&entry).unwrap(), text);
     }
 
     #[test]

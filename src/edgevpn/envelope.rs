@@ -68,7 +68,7 @@ pub(super) fn seal(key: &SealingKey, nonce: Seed, plain: &[u8]) -> Vec<u8> {
     seal_bytes(key, nonce, zipped)
 }
 
-fn seal_bytes(key: &SealingKey, nonce: Seed, mut bytes: Vec<u8>) -> Vec<u8> {
+pub(super) fn seal_bytes(key: &SealingKey, nonce: Seed, mut bytes: Vec<u8>) -> Vec<u8> {
     // It fails on texts of more than 64 GB alone; what is empty opens nowhere.
     let sealed = cipher(key)
         .and_then(|cipher| {
@@ -81,8 +81,7 @@ fn seal_bytes(key: &SealingKey, nonce: Seed, mut bytes: Vec<u8>) -> Vec<u8> {
 
 /// What is in the data of a message, sealed within a window of now; `most` bytes of it at most.
 pub(super) fn open(keys: &Windows<SealingKey>, data: &[u8], most: usize) -> Result<Opened, EnvelopeError> {
-    let envelope: Envelope = serde_json::from_slice(data)?;
-    let sealed = unhex(&envelope.message).ok_or(EnvelopeError::Hex)?;
+    let sealed = unhex(&message(data)?).ok_or(EnvelopeError::Hex)?;
     // The current one is nearly always it.
     let keys = [&keys.current, &keys.previous, &keys.next];
     let zipped = keys.into_iter().find_map(|key| open_bytes(key, &sealed)).ok_or(EnvelopeError::Sealed)?;
@@ -97,13 +96,18 @@ pub(super) fn open(keys: &Windows<SealingKey>, data: &[u8], most: usize) -> Resu
     }
 }
 
-fn open_bytes(key: &SealingKey, sealed: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn open_bytes(key: &SealingKey, sealed: &[u8]) -> Option<Vec<u8>> {
     let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
     let mut bytes = sealed.to_vec();
     let plain = cipher(key)?.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), &mut bytes).ok()?;
     let length = plain.len();
     bytes.truncate(length);
     Some(bytes)
+}
+
+/// The hex in the data of a message.
+pub(super) fn message(data: &[u8]) -> Result<String, serde_json::Error> {
+    Ok(serde_json::from_slice::<Envelope>(data)?.message)
 }
 
 fn cipher(key: &SealingKey) -> Option<LessSafeKey> {
@@ -118,7 +122,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
     let (pairs, rest) = text.as_bytes().as_chunks::<2>();
     let bytes = pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect::<Option<_>>()?;

@@ -34,6 +34,8 @@ mod rpc;
 mod serve;
 mod signed;
 mod values;
+#[cfg(test)]
+pub(crate) mod vectors;
 mod view;
 
 use std::{sync::Arc, time::Duration};

@@ -226,9 +226,10 @@ impl Replica {
         let mut changed = false;
         for (bucket, entries) in &block.storage {
             for (key, entry) in entries {
-                let is_known = storage.get(bucket).is_some_and(|entries| entries.contains_key(key));
+                // By the heartbeats from before the block: those in it save nobody from what is beside them.
+                let is_known = self.block.storage.get(bucket).is_some_and(|entries| entries.contains_key(key));
                 let has_room = is_known || count < MERGED && entry.value.len() <= VALUE;
-                if has_room && signed::accepts(&storage, (bucket, key), entry, unix_s) {
+                if has_room && signed::accepts(&self.block.storage, (bucket, key), entry, unix_s) {
                     count += usize::from(!is_known);
                     storage.entry(bucket.clone()).or_default().insert(key.clone(), entry.clone());
                     changed = true;
@@ -489,6 +490,29 @@ mod tests {
         other.withdraw("federated", "abc");
         one.hear(at(6000), other.poll_block(at(6000)).unwrap(), false);
         assert_eq!(value(&one, "federated", "abc"), None);
+    }
+
+    #[test]
+    fn a_block_is_judged_by_the_heartbeats_from_before_it() {
+        let [owner, thief] = [(); 2].map(|()| Keypair::generate_ed25519());
+        let peer = owner.public().to_peer_id().to_string();
+        let Moment { unix_ns, .. } = at(0);
+        let (mut replica, mut held, mut heard) = (replica(), Storage::new(), Storage::new());
+        let sign = |keypair: &Keypair, (bucket, key): (&str, &str), value: &str, ns| {
+            signed::sign(keypair, (bucket, key), Some(value), None, ns).unwrap()
+        };
+        // One bucket before that of heartbeats and one after it.
+        for bucket in ["files", "services"] {
+            let value = |keypair: &Keypair| format!(r#"{{"PeerID":"{}"}}"#, keypair.public().to_peer_id());
+            let key = (bucket.to_owned(), "k".to_owned());
+            put(&mut held, &key, sign(&owner, (bucket, "k"), &value(&owner), unix_ns));
+            put(&mut heard, &key, sign(&thief, (bucket, "k"), &value(&thief), unix_ns + 1));
+        }
+        let beat = sign(&owner, ("healthcheck", &peer), "\"2026-01-01T00:00:00Z\"", unix_ns);
+        put(&mut heard, &("healthcheck".into(), peer.clone()), beat);
+        replica.hear(at(0), Block::genesis().next(unix_ns, held), false);
+        replica.hear(at(1), Block::genesis().next(unix_ns, heard.clone()), false);
+        assert_eq!(replica.storage(), &heard, "the owner had given no sign of life before");
     }
 
     #[test]

@@ -41,6 +41,13 @@ pub(super) struct SignedMessage {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct MessageId(Vec<u8>);
 
+#[cfg(test)]
+impl MessageId {
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// What is wrong with an RPC or a message.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RpcError {

@@ -9,8 +9,6 @@ use libp2p::{
     identity::{Keypair, PublicKey, SigningError},
 };
 
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-
 use super::{
     block::Storage,
     entry::{Entry, Seal},
@@ -126,10 +124,10 @@ fn owner(bucket: &str, key: &str, entry: &Entry) -> Option<String> {
     }
 }
 
-/// Whom the bucket's rule names, where it names somebody.
+/// Whom the bucket's rule names: a peer without a name, hence nobody who could sign, where the value holds none.
 fn declared(bucket: &str, key: &str, value: &str) -> Option<String> {
     match rule(bucket) {
-        Rule::Value => values::read::<values::Service>(value).map(|service| service.peer),
+        Rule::Value => Some(values::read::<values::Service>(value).unwrap_or_default().peer),
         Rule::Key => Some(key.to_owned()),
         Rule::First | Rule::Open => None,
     }
@@ -140,15 +138,9 @@ fn declared(bucket: &str, key: &str, value: &str) -> Option<String> {
 fn has_expired(storage: &Storage, bucket: &str, owner: Option<&str>, old: &Entry, unix_s: i64) -> bool {
     let last = match bucket {
         HEALTHCHECK => old.seal.as_ref().map(|seal| seal.updated_at),
-        _ => owner.and_then(|owner| storage.get(HEALTHCHECK)?.get(owner)).and_then(beat),
+        _ => owner.and_then(|owner| storage.get(HEALTHCHECK)?.get(owner)).and_then(|entry| values::beat(&entry.value)),
     };
-    last.is_none_or(|last| last.saturating_add(TTL) < unix_s)
-}
-
-/// The second of a heartbeat; none of one that is deleted.
-fn beat(entry: &Entry) -> Option<i64> {
-    let text: String = values::read(&entry.value)?;
-    OffsetDateTime::parse(&text, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp)
+    is_over(last, unix_s)
 }
 
 /// Takes away what was deleted so long ago that nobody brings it back.
@@ -159,7 +151,12 @@ pub(super) fn prune(storage: &mut Storage, unix_s: i64) {
     storage.values_mut().for_each(|entries| entries.retain(|_, entry| !is_old(entry)));
 }
 
-fn is_signed(bucket: &str, key: &str, value: &str, seal: &Seal) -> bool {
+/// Whether an owner whose last sign of life is of that second lives no longer.
+fn is_over(beat: Option<i64>, unix_s: i64) -> bool {
+    beat.is_none_or(|beat| beat.saturating_add(TTL) <= unix_s)
+}
+
+pub(super) fn is_signed(bucket: &str, key: &str, value: &str, seal: &Seal) -> bool {
     if seal.owner.len() > MAX_OWNER {
         return false;
     }
@@ -188,6 +185,8 @@ fn canonical(bucket: &str, key: &str, value: &str, seal: &Seal) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, SystemTime};
+
     use super::*;
 
     const NOW: u64 = 1_767_225_600;
@@ -212,8 +211,9 @@ mod tests {
         let mut storage = Storage::new();
         put(&mut storage, SSH, sign(keypair, SSH, Some(&service(keypair)), None, ns(0)).unwrap());
         let peer = keypair.public().to_peer_id().to_string();
-        let text = if lives { "\"2026-01-01T00:16:40Z\"" } else { "\"2026-01-01T00:00:00Z\"" };
-        let beat = sign(keypair, (HEALTHCHECK, &peer), Some(text), None, ns(0)).unwrap();
+        let at = Duration::from_secs(NOW + if lives { 1000 } else { 0 });
+        let beat = values::text(&values::heartbeat(SystemTime::UNIX_EPOCH + at));
+        let beat = sign(keypair, (HEALTHCHECK, &peer), Some(&beat), None, ns(0)).unwrap();
         put(&mut storage, (HEALTHCHECK, &peer), beat);
         storage
     }
@@ -232,6 +232,38 @@ mod tests {
             let renewed = sign(&owner, SSH, Some(&service(&owner)), Some(old), ns(1000)).unwrap();
             assert!(accepts(&storage, SSH, &renewed, later));
             assert!(!accepts(&storage, SSH, old, later), "the same is no news");
+        }
+    }
+
+    #[test]
+    fn an_owner_lives_by_the_instant_that_its_heartbeat_names() {
+        let (owner, thief) = (Keypair::generate_ed25519(), Keypair::generate_ed25519());
+        let peer = owner.public().to_peer_id().to_string();
+        for (beat, now, lives) in [
+            ("\"2026-01-01T00:00:00Z\"", 479, true),
+            ("\"2026-01-01T00:00:00Z\"", 480, false),
+            ("\"2026-01-01T01:00:00+01:00\"", 479, true),
+            ("\"2025-12-31T23:00:00Z\"", 10, false),
+            ("\"2026-01-01T00:16:40Z\"", 1010, true),
+            ("\"soon\"", 10, false),
+        ] {
+            let mut storage = held(&owner, true);
+            let entry = sign(&owner, (HEALTHCHECK, &peer), Some(beat), None, ns(0)).unwrap();
+            put(&mut storage, (HEALTHCHECK, &peer), entry);
+            let stolen = sign(&thief, SSH, Some(&service(&thief)), None, ns(5)).unwrap();
+            let now = i64::try_from(NOW).unwrap() + now;
+            assert_eq!(!accepts(&storage, SSH, &stolen, now), lives, "{beat}");
+            storage.entry(HEALTHCHECK.into()).or_default().insert(peer.clone(), Entry::legacy(beat.into()));
+            assert_eq!(!accepts(&storage, SSH, &stolen, now), lives, "{beat}, and nobody has signed it");
+        }
+    }
+
+    #[test]
+    fn a_service_that_names_nobody_is_not_believed() {
+        let (owner, now) = (Keypair::generate_ed25519(), i64::try_from(NOW).unwrap());
+        for value in ["\"text\"", "{}", "7"] {
+            let entry = sign(&owner, SSH, Some(value), None, ns(0)).unwrap();
+            assert!(!accepts(&Storage::new(), SSH, &entry, now), "{value}");
         }
     }
 

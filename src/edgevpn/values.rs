@@ -84,6 +84,12 @@ pub(super) fn heartbeat(at: SystemTime) -> String {
     timestamp(SystemTime::UNIX_EPOCH + Duration::from_secs(since.as_secs()))
 }
 
+/// The unix second of a heartbeat's value.
+pub(super) fn beat(text: &str) -> Option<i64> {
+    let at: String = read(text)?;
+    OffsetDateTime::parse(&at, &Rfc3339).ok().map(OffsetDateTime::unix_timestamp)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -99,6 +99,13 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_those_of_a_running_edgevpn() {
+        for of in crate::edgevpn::vectors::both().iter().flat_map(|vectors| &vectors.tokens) {
+            assert_eq!(key(&of.rendezvous).to_vec(), crate::edgevpn::vectors::unhex(&of.dht_key));
+        }
+    }
+
+    #[test]
     fn both_windows_are_met_at_once_after_a_change_and_the_oldest_is_withdrawn() {
         let mut rendezvous = Rendezvous::new(S, 1);
         assert_eq!(rendezvous.steps(S, "b", "a", true), [Step::Meet(key("b")), Step::Meet(key("a"))]);

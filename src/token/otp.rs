@@ -132,6 +132,17 @@ mod tests {
     }
 
     #[test]
+    fn one_time_texts_are_edgevpns() {
+        for of in crate::edgevpn::vectors::both().iter().flat_map(|vectors| &vectors.one_time) {
+            let interval = of.interval.try_into().unwrap();
+            let key = Secret::new(of.key.clone());
+            let otp = Otp::new(&OneTime { interval, key: key.clone(), length: of.length }, &key);
+            let counter = Epochs::new(interval).at(of.unix_s).current;
+            assert_eq!((otp.text(counter).as_str(), otp.digest(counter)), (of.text.as_str(), of.md5.clone()));
+        }
+    }
+
+    #[test]
     fn windows_follow_each_other() {
         let token = golden();
         let (now, later) = (token.rendezvous(NEW_YEAR), token.rendezvous(NEW_YEAR + 360));

@@ -11,7 +11,7 @@ import (
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "vectors" {
-		if err := printVectors(); err != nil {
+		if err := printVectors(os.Args[2:]); err != nil {
 			fail(err)
 		}
 		return

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::*;
+use crate::edgevpn::vectors::{self, Mdns};
 
 const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
@@ -196,6 +197,29 @@ fn labels_are_random_and_long_enough() {
         assert!(label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()));
     }
     assert!(labels.windows(2).all(|pair| pair[0] != pair[1]));
+}
+
+#[test]
+fn what_a_running_edgevpn_says_is_read() {
+    for Mdns { name, peer, listens, packets } in vectors::both().map(|vectors| vectors.mdns) {
+        let names = Names::new(&name, "inst0").unwrap();
+        let peer: PeerId = peer.parse().unwrap();
+        let addresses = listens.iter().map(|address| {
+            let mut address: Multiaddr = address.parse().unwrap();
+            assert_eq!(address.pop(), Some(Protocol::P2p(peer)));
+            address
+        });
+        let answer = Packet::Answer(vec![Discovered { peer, addresses: addresses.collect() }]);
+        let round = Packet::Question(Question { wants_unicast: false, is_round: true, knows_us: false });
+        let mut told: Vec<Packet> =
+            packets.iter().map(|packet| names.read(&vectors::unhex(packet), false).unwrap()).collect();
+        for expected in [&round, &answer] {
+            assert!(told.contains(expected), "{told:?}");
+        }
+        // What is left is a probe: it asks whether somebody else has its name.
+        told.retain(|packet| ![&round, &answer].contains(&packet));
+        assert!(!told.is_empty() && told.iter().all(|packet| *packet == Packet::Other), "{told:?}");
+    }
 }
 
 proptest! {
