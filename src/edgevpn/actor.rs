@@ -117,7 +117,7 @@ struct State {
     router: Router,
     replica: Replica,
     presence: Presence,
-    links: HashMap<PeerId, (u64, Link)>,
+    links: HashMap<PeerId, Linked>,
     /// Those of them that are members.
     members: BTreeSet<PeerId>,
     feeds: Feeds,
@@ -141,6 +141,15 @@ struct State {
     readers: HashMap<PeerId, AbortHandle>,
     telling: mpsc::Sender<Told>,
     room: Room,
+}
+
+/// A peer that is sent to.
+#[derive(Debug)]
+struct Linked {
+    /// Of its connection.
+    number: u64,
+    since: Duration,
+    link: Link,
 }
 
 impl Actor {
@@ -253,14 +262,14 @@ impl Actor {
         match told {
             Told::Began(peer) => {
                 state.router.began(&peer);
-                if let Some((_, link)) = state.links.get(&peer) {
-                    link.open_again();
+                if let Some(linked) = state.links.get(&peer) {
+                    linked.link.open_again();
                 }
             }
             Told::Said(peer, rpc) => {
                 for subscription in rpc.subscriptions() {
                     let is_news = state.router.subscribes(&peer, subscription.topic().to_owned(), subscription.wants());
-                    if is_news && subscription.wants() {
+                    if is_news && subscription.wants() && self.is_greeted(state, &peer) {
                         state.newcomers.insert(peer);
                     }
                 }
@@ -269,6 +278,13 @@ impl Actor {
                 }
             }
         }
+    }
+
+    /// A node of edgevpn's that has just started has written its entries before it heard anything, and loses them to the first
+    /// block that it hears; it says them with its first sync, so it is left alone until then.
+    fn is_greeted(&self, state: &State, peer: &PeerId) -> bool {
+        let has_said_all = |linked: &Linked| state.started.elapsed() > linked.since + 2 * SYNC;
+        state.members.contains(peer) || state.links.get(peer).is_some_and(has_said_all)
     }
 
     fn on_message(&mut self, state: &mut State, from: PeerId, message: SignedMessage) {
@@ -366,16 +382,16 @@ impl Actor {
         });
         for (peer, (number, is_member)) in wanted {
             match state.links.get_mut(&peer) {
-                Some((known, _)) if *known == number => {}
-                Some((known, link)) => {
-                    *known = number;
-                    link.open_again();
+                Some(linked) if linked.number == number => {}
+                Some(linked) => {
+                    (linked.number, linked.since) = (number, state.started.elapsed());
+                    linked.link.open_again();
                     state.told.remove(&peer);
                 }
                 None => {
                     let (link, task) = Link::new(peer, self.streams.clone());
                     state.tasks.spawn(task);
-                    state.links.insert(peer, (number, link));
+                    state.links.insert(peer, Linked { number, since: state.started.elapsed(), link });
                 }
             }
             state.router.connected(peer, is_member);
@@ -412,7 +428,7 @@ impl Actor {
         }
         let nothing = Topics::default();
         let chosen = state.feeds.choose(state.started.elapsed());
-        for (peer, (_, link)) in &state.links {
+        for (peer, Linked { link, .. }) in &state.links {
             let is_heard = state.members.contains(peer) || chosen.contains(peer);
             link.subscribe(if is_heard { &state.topics } else { &nothing });
         }
@@ -622,11 +638,11 @@ impl Actor {
     }
 }
 
-fn send(links: &HashMap<PeerId, (u64, Link)>, message: SignedMessage, to: &[PeerId]) {
+fn send(links: &HashMap<PeerId, Linked>, message: SignedMessage, to: &[PeerId]) {
     let framed = link::framed(&Rpc::saying(message));
     for peer in to {
-        if let Some((_, link)) = links.get(peer)
-            && !link.send(Arc::clone(&framed))
+        if let Some(linked) = links.get(peer)
+            && !linked.link.send(Arc::clone(&framed))
         {
             tracing::debug!(%peer, "edgevpn's gossip: the peer reads too slowly, or its stream is being opened");
         }

@@ -116,6 +116,12 @@ impl Foreign {
         online.map(|node| node["ID"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Sends it a signal, as `kill` names it.
+    pub async fn signal(&self, signal: &str) {
+        let id = self.process.id().unwrap().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
+    }
+
     /// Kills it.
     pub async fn kill(mut self) {
         self.process.kill().await.unwrap();

@@ -99,3 +99,29 @@ async fn networks_of_localai_on_one_token_are_kept_apart_by_their_ids() {
         assert_eq!(get(front).await, Some((200, "lab".to_owned())));
     }
 }
+
+#[tokio::test]
+#[ignore = "make interop"]
+async fn an_instance_of_localai_that_freezes_gets_no_more_requests_until_it_goes_on() {
+    let (network, front) = (Network::new().await, address());
+    let listen = format!("federated@{front}");
+    let ours = Node::start(&network, "front", &["serve", &listen, "--policy", "round-robin"]).await;
+    let at = ["-as", "localai", "-bootstrap", ours.address(), "-dht"];
+    let (one, two) = (web("one").await.to_string(), web("two").await.to_string());
+    let freezes = Foreign::start(&network, Version::V034, &[&at[..], &["-worker", &one]].concat()).await;
+    let stays = Foreign::start(&network, Version::V034, &[&at[..], &["-worker", &two]].concat()).await;
+    ours.worker("federated", freezes.id()).await;
+    ours.worker("federated", stays.id()).await;
+    freezes.signal("-STOP").await;
+    within(SOON, "it is found out", async || {
+        let services = ours.status().await.services;
+        services[0].workers.iter().any(|worker| worker.node == freezes.id() && worker.state != "ready").then_some(())
+    })
+    .await;
+    for n in 0..20 {
+        assert_eq!(get(front).await, Some((200, "two".to_owned())), "request {n} while it is frozen: {}", ours.log());
+    }
+    freezes.signal("-CONT").await;
+    ours.worker("federated", freezes.id()).await;
+    within(SOON, "it serves again", async || get(front).await.filter(|answer| answer.1 == "one")).await;
+}
