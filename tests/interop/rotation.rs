@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::{
     SOON,
     backend::{get, web},
-    foreign::{Foreign, VERSIONS},
+    foreign::{Foreign, VERSIONS, Version},
     network::{Network, address},
     node::Node,
     within,
@@ -56,4 +58,26 @@ async fn fifty_rotations_and_neither_loses_the_other() {
     });
     let [one, other] = lives;
     tokio::join!(one, other);
+}
+
+#[tokio::test]
+#[ignore = "make interop"]
+async fn two_of_theirs_hear_each_other_through_rotations_by_way_of_ours() {
+    let network = Network::turning(WINDOW).await;
+    let ours = Node::start(&network, "ours", &["serve", "ssh@127.0.0.1:0"]).await;
+    let args = ["-sync-interval", "1s", "-bootstrap", ours.address()];
+    let mut one = Foreign::start(&network, Version::V034, &args).await;
+    let mut other = Foreign::start(&network, Version::V034, &args).await;
+    for peer in [&mut one, &mut other] {
+        peer.ask(json!({"do": "connect", "address": ours.address()})).await;
+    }
+    one.ask(json!({"do": "connect", "address": other.address()})).await;
+    for turn in 0..12 {
+        tokio::time::sleep(Duration::from_secs(WINDOW.into())).await;
+        one.ask(json!({"do": "put", "bucket": "test", "key": "turn", "value": turn})).await;
+        within(Duration::from_secs(30), &format!("turn {turn} at the other"), async || {
+            other.entry("test", "turn").await.filter(|(value, _)| *value == turn.to_string())
+        })
+        .await;
+    }
 }
