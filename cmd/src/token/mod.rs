@@ -28,7 +28,7 @@ use crate::{
     after_help = "Examples:\n  p2p-fed token > token && chmod 600 token\n  p2p-fed token show --token-file token\n  p2p-fed token --admin > token && p2p-fed token invite --token-file token --role serve > laptop.token"
 )]
 pub(crate) struct TokenCommand {
-    /// Mint for a network that edgevpn and LocalAI nodes may join as well, once p2p-fed speaks to them: it does not yet
+    /// Mint for a network that nodes of edgevpn and LocalAI take part in as well
     #[arg(long)]
     compat: bool,
 
