@@ -99,7 +99,7 @@ INTEROP := P2P_FED_BIN="$(CURDIR)/$(BIN)" FOREIGN_PEERS="$(CURDIR)/target/intero
 interop: build foreign-peers ## beside real nodes of edgevpn, which LocalAI's federation is built on; needs Go, and root for mDNS
 	$(INTEROP) --test-threads=$(or $(THREADS),4) --skip the_table
 
-interop-bench: build foreign-peers bench-peers ## requests and bytes per second through our front and through edgevpn's, as a table; needs Go
+interop-bench: build foreign-peers peers ## requests and bytes per second through our front and through edgevpn's, as a table; needs Go
 	$(INTEROP) the_table_of_speed
 
 interop-vectors: foreign-peers ## take the vectors of edgevpn's encodings again, from both versions

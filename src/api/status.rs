@@ -39,6 +39,9 @@ pub struct Edgevpn {
     pub form: String,
     /// Peers that listen to this node, members included.
     pub listeners: u64,
+    /// Streams of gossip that peers opened: each opens one when it connects, and nodes of edgevpn one at each rotation.
+    #[serde(default)]
+    pub streams_total: u64,
     /// Messages heard, each once.
     pub heard_total: u64,
     /// Said by this node.

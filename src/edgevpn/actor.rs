@@ -59,6 +59,9 @@ const READERS: usize = 2048;
 /// A node that hears nothing for so long is the first; until then, others may hold what it would take.
 const JOIN: Duration = Duration::from_secs(4);
 
+/// A stream is not opened anew again so soon.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// How long a block needs to be read by whom it was sent to.
 const SPREADS: Duration = Duration::from_millis(500);
 
@@ -149,6 +152,8 @@ struct Linked {
     /// Of its connection.
     number: u64,
     since: Duration,
+    /// When its stream was opened anew last, because it had begun anew.
+    opened: Option<Duration>,
     link: Link,
 }
 
@@ -261,8 +266,15 @@ impl Actor {
     fn on_told(&mut self, state: &mut State, told: Told) {
         match told {
             Told::Began(peer) => {
+                state.account.streams += 1;
                 state.router.began(&peer);
-                if let Some(linked) = state.links.get(&peer) {
+                let now = state.started.elapsed();
+                // A member begins anew with another connection; and two that answered a stream with a stream would never end.
+                if !state.members.contains(&peer)
+                    && let Some(linked) = state.links.get_mut(&peer)
+                    && linked.opened.is_none_or(|at| now > at + AGAIN)
+                {
+                    linked.opened = Some(now);
                     linked.link.open_again();
                 }
             }
@@ -391,7 +403,7 @@ impl Actor {
                 None => {
                     let (link, task) = Link::new(peer, self.streams.clone());
                     state.tasks.spawn(task);
-                    state.links.insert(peer, Linked { number, since: state.started.elapsed(), link });
+                    state.links.insert(peer, Linked { number, since: state.started.elapsed(), opened: None, link });
                 }
             }
             state.router.connected(peer, is_member);

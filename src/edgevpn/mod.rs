@@ -68,6 +68,8 @@ pub struct Account {
     pub is_signed: bool,
     /// Peers that listen to this node.
     pub listeners: usize,
+    /// Streams of gossip that peers opened.
+    pub streams: u64,
     /// Messages heard, each once.
     pub heard: u64,
     /// Messages said.

@@ -344,6 +344,7 @@ fn edgevpn_of(account: &edgevpn::Account) -> api::Edgevpn {
         index: account.index,
         form: if account.is_signed { "signed" } else { "legacy" }.to_owned(),
         listeners: account.listeners as u64,
+        streams_total: account.streams,
         heard_total: account.heard,
         published_total: account.published,
         passed_on_total: account.passed_on,

@@ -23,8 +23,8 @@ const INTERVAL_S: NonZeroU64 = NonZeroU64::new(360).unwrap();
 /// What a new token shall be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mint {
-    /// Whether only nodes that pass admission take part. Default true; false is for networks that edgevpn and LocalAI nodes
-    /// are to join as well. This version asks everybody for admission in both.
+    /// Whether only nodes that pass admission take part. Default true; false is for networks in which nodes of edgevpn and LocalAI
+    /// take part as well.
     pub strict: bool,
     /// Seconds that a rendezvous lasts. Default 360. Nodes whose clocks differ by more than this may miss each other.
     pub dht_interval_s: NonZeroU64,

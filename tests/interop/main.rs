@@ -21,6 +21,7 @@ mod ownership;
 mod rotation;
 mod services;
 mod space;
+mod speed;
 
 use std::time::{Duration, Instant};
 

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking, and tells figures"
 )]
 
+mod compat;
 mod direct;
 mod expulsion;
 mod issuer;
