@@ -213,9 +213,8 @@ impl Actor {
                 }
             }
         }
-        state.links.clear();
-        state.readers.values().for_each(AbortHandle::abort);
-        while state.tasks.join_next().await.is_some() {}
+        // What was said on leaving is out by now, or late.
+        state.tasks.shutdown().await;
     }
 
     fn moment(&self, state: &State) -> Moment {
@@ -267,6 +266,8 @@ impl Actor {
         match told {
             Told::Began(peer) => {
                 state.account.streams += 1;
+                // Its stream may be here before its connection is told of.
+                state.router.connected(peer, state.members.contains(&peer));
                 state.router.began(&peer);
                 let now = state.started.elapsed();
                 // A member begins anew with another connection; and two that answered a stream with a stream would never end.
@@ -385,13 +386,8 @@ impl Actor {
         let legacy = wanted.iter().filter(|(_, (_, is_member))| !is_member).map(|(peer, _)| *peer).collect();
         state.feeds.connected(&legacy);
         state.told.retain(|peer, _| wanted.contains_key(peer));
-        state.readers.retain(|peer, reader| {
-            let stays = wanted.contains_key(peer) && !reader.is_finished();
-            if !stays {
-                reader.abort();
-            }
-            stays
-        });
+        // Those of peers that are gone end by themselves.
+        state.readers.retain(|_, reader| !reader.is_finished());
         for (peer, (number, is_member)) in wanted {
             match state.links.get_mut(&peer) {
                 Some(linked) if linked.number == number => {}
@@ -408,8 +404,8 @@ impl Actor {
             }
             state.router.connected(peer, is_member);
         }
-        let links = &state.links;
-        state.router.keep(|peer| links.contains_key(peer));
+        let (links, readers) = (&state.links, &state.readers);
+        state.router.keep(|peer| links.contains_key(peer) || readers.contains_key(peer));
         self.listen(state);
         self.tell(state);
     }
@@ -615,7 +611,9 @@ impl Actor {
         if self.offer.is_user() {
             let knows_us =
                 |node: &NodeId| peer_of(node).and_then(|peer| state.told.get(&peer)).is_some_and(|at| *at <= now);
-            nominees.iter_mut().for_each(|nominee| nominee.fresh &= knows_us(&nominee.node));
+            // One that is not connected yet is to be dialled, and can't be picked before it is.
+            let is_usable = |node: &NodeId| !is_connected(node) || knows_us(node);
+            nominees.iter_mut().for_each(|nominee| nominee.fresh &= is_usable(&nominee.node));
         }
         self.outlets.views.send_if_modified(|known| {
             let view = merged(self.network, known.revision + 1, &native, &nominees);
