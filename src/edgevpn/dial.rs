@@ -86,7 +86,8 @@ impl Dialler {
             let trusting = this.clone();
             let mut stream = Held::new(stream, first, move || trusting.learn(node, true));
             let carried = splice(&mut stream, &mut far, IDLE, &stop).await;
-            if !stream.has_received() {
+            // One that nothing was asked on says nothing: fronts keep some ready.
+            if carried.down > 0 && !stream.has_received() {
                 this.learn(node, false);
             }
             tracing::debug!(worker = node.short(), %trace, up = carried.down, down = carried.up, end = %carried.end, "legacy tunnel ended");
