@@ -20,6 +20,7 @@ use crate::{
         admission::Standing,
         complaint,
         dialer::{Source, Target},
+        legacy::Company,
         listen, mdns, node_of,
         rendezvous::Step,
     },
@@ -138,6 +139,10 @@ impl Actor {
         info: identify::Info,
     ) {
         let standing = self.admission.standing(&peer);
+        // Whoever came in and has proved nothing may tell anything of where it sees this node; who was dialled was chosen.
+        let was_dialled = |legacy: &Company| legacy.was_dialled(peer, connection);
+        let is_believed = standing != Standing::Legacy || self.legacy.as_ref().is_some_and(was_dialled);
+        let at_first = at_first && is_believed;
         if standing == Standing::Legacy
             && let Some(legacy) = &mut self.legacy
             && !legacy.identified(peer, connection, &info.protocols)
