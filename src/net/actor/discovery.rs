@@ -22,7 +22,7 @@ use crate::{
         dialer::{Source, Target},
         legacy::Company,
         listen, mdns, node_of,
-        rendezvous::Step,
+        rendezvous::{self, Step},
     },
     token::Token,
 };
@@ -107,6 +107,12 @@ impl Actor {
                 ..
             } => self.on_providers(providers),
             kad::Event::InboundRequest { request: kad::InboundRequest::AddProvider { record: Some(record) } } => {
+                // Nodes of edgevpn's meet here as well. They prove nothing, and there is room for a few dozen keys.
+                let is_member = matches!(self.admission.standing(&record.provider), Standing::Member { .. });
+                let is_ours = || rendezvous::is_key_of(&record.key, &self.token.rendezvous(self.unix_s()));
+                if self.admission.takes_legacy() && !is_member && !is_ours() {
+                    return;
+                }
                 if let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut() {
                     self.providers.tell(Instant::now(), kademlia.store_mut(), record);
                 }
