@@ -341,8 +341,14 @@ impl Actor {
         }
         state.heard_same |= block.hash == state.replica.current().hash;
         let before = state.replica.form();
-        state.presence.note(moment.now, &block.storage);
+        // Where entries are signed, what a block says counts only as far as its signatures were believed.
+        if before == Form::Legacy {
+            state.presence.note(moment.now, &block.storage);
+        }
         let heard = state.replica.hear(moment, block, is_kin);
+        if heard.changed && before == Form::Signed {
+            state.presence.note(moment.now, state.replica.storage());
+        }
         if let Some(refused) = heard.refused {
             state.account.refused += 1;
             tracing::debug!(peer = %from, why = refused, "edgevpn's gossip: a block refused");
