@@ -26,7 +26,7 @@ use super::{
     presence::Presence,
     pubsub::{
         feeds::Feeds,
-        link::{self, Link, Room, Topics},
+        link::{self, Link, Place, Room, Topics},
         router::{Passed, Router},
     },
     replica::{Form, Moment, Replica},
@@ -76,7 +76,8 @@ const COMPLAIN: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 enum Told {
     Began(PeerId),
-    Said(PeerId, Rpc),
+    /// With its place, which it keeps until it was dealt with.
+    Said(PeerId, Rpc, Option<Place>),
 }
 
 /// What the task reads.
@@ -192,8 +193,8 @@ impl Actor {
         loop {
             self.act(&mut state);
             let due = state.router.poll_timeout().map(|at| TokioInstant::from_std(state.started + at));
+            // In no order: peers that say more than this task can hear must not keep it from anything else.
             tokio::select! {
-                biased;
                 () = stop.cancelled() => break,
                 Some(told) = told.recv() => self.on_told(&mut state, told),
                 Some(inbound) = self.inlets.pubsub.recv() => self.on_stream(&mut state, inbound),
@@ -242,7 +243,7 @@ impl Actor {
             // The actor ends with the node.
             while telling.send(next).await.is_ok() {
                 match link::read(&mut stream, &room).await {
-                    Ok(Some(rpc)) => next = Told::Said(peer, rpc),
+                    Ok(Some((rpc, place))) => next = Told::Said(peer, rpc, place),
                     Ok(None) => break,
                     Err(error) => {
                         tracing::trace!(%peer, %error, "stream of pubsub ended");
@@ -279,7 +280,7 @@ impl Actor {
                     linked.link.open_again();
                 }
             }
-            Told::Said(peer, rpc) => {
+            Told::Said(peer, rpc, _place) => {
                 for subscription in rpc.subscriptions() {
                     let is_news = state.router.subscribes(&peer, subscription.topic().to_owned(), subscription.wants());
                     if is_news && subscription.wants() && self.is_greeted(state, &peer) {
@@ -340,8 +341,14 @@ impl Actor {
         }
         state.heard_same |= block.hash == state.replica.current().hash;
         let before = state.replica.form();
-        state.presence.note(moment.now, &block.storage);
+        // Where entries are signed, what a block says counts only as far as its signatures were believed.
+        if before == Form::Legacy {
+            state.presence.note(moment.now, &block.storage);
+        }
         let heard = state.replica.hear(moment, block, is_kin);
+        if heard.changed && before == Form::Signed {
+            state.presence.note(moment.now, state.replica.storage());
+        }
         if let Some(refused) = heard.refused {
             state.account.refused += 1;
             tracing::debug!(peer = %from, why = refused, "edgevpn's gossip: a block refused");

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use libp2p::PeerId;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{OwnedSemaphorePermit, mpsc, watch},
     task::JoinSet,
     time::timeout,
 };
@@ -59,9 +59,16 @@ impl Server {
                 }
                 inbound = arriving.recv() => {
                     let Some(inbound) = inbound else { break };
-                    let Ok(place) = Arc::clone(&waiting).try_acquire_owned() else {
-                        tracing::debug!(peer = %inbound.peer, "too many streams wait for their users");
-                        continue;
+                    // Strangers may take all the places; who is known needs none.
+                    let place = match self.users.borrow().contains(&inbound.peer) {
+                        true => None,
+                        false => match Arc::clone(&waiting).try_acquire_owned() {
+                            Ok(place) => Some(place),
+                            Err(_) => {
+                                tracing::debug!(peer = %inbound.peer, "too many streams wait for their users");
+                                continue;
+                            }
+                        },
                     };
                     let this = self.clone();
                     serving.spawn(async move { this.serve(inbound, place).await });
@@ -71,7 +78,7 @@ impl Server {
         serving.shutdown().await;
     }
 
-    async fn serve(mut self, Inbound { peer, stream }: Inbound, place: tokio::sync::OwnedSemaphorePermit) {
+    async fn serve(mut self, Inbound { peer, stream }: Inbound, place: Option<OwnedSemaphorePermit>) {
         let known = async { self.users.wait_for(|users| users.contains(&peer)).await.is_ok() };
         let is_known = timeout(USER_WAIT, known).await.unwrap_or_default();
         drop(place);

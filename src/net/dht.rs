@@ -34,7 +34,8 @@ pub(super) fn behaviour(local: PeerId, dht: Dht) -> Option<kad::Behaviour<kad::s
     let mode = match dht {
         Dht::Off => return None,
         Dht::Public => kad::Mode::Client,
-        // Members alone ever ask: the transport admits nobody else inbound.
+        // The transport admits members alone inbound, and in a compat network nodes of edgevpn's, which are told apart where
+        // they want something kept.
         Dht::Private => kad::Mode::Server,
     };
     let mut kademlia = kademlia(local, store_for_members(), mode);

@@ -88,9 +88,15 @@ impl Company {
     /// so that it is not dialled again as soon as one would be. A server of the DHT that this node dialled is kept.
     pub(super) fn identified(&mut self, peer: PeerId, id: ConnectionId, protocols: &[StreamProtocol]) -> bool {
         let Some(node) = node_of(&peer).filter(|_| !is_edgevpn(protocols)) else { return true };
-        let was_dialled = self.connections.way(node, id).is_some_and(|(_, dialled)| dialled.is_some());
+        let was_dialled = self.was_dialled(peer, id);
         self.connections.closed(node, id);
         was_dialled && protocols.contains(&dht::KADEMLIA)
+    }
+
+    /// Whether this node has dialled that connection.
+    pub(super) fn was_dialled(&self, peer: PeerId, id: ConnectionId) -> bool {
+        let way = node_of(&peer).and_then(|node| self.connections.way(node, id));
+        way.is_some_and(|(_, dialled)| dialled.is_some())
     }
 
     /// Whether it was one to a node of edgevpn's.

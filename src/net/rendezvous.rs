@@ -14,6 +14,8 @@ use libp2p::kad::RecordKey;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sha2::{Digest, Sha256};
 
+use crate::token::Windows;
+
 /// The first wait between rounds; each further one doubles it.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 
@@ -78,6 +80,11 @@ impl Rendezvous {
     }
 }
 
+/// Whether a DHT key is that of one of these rendezvous.
+pub(super) fn is_key_of(key: &RecordKey, places: &Windows<String>) -> bool {
+    places.iter().any(|place| self::key(place) == *key)
+}
+
 /// The DHT key of a rendezvous text: the multihash `0x12 0x20 ‖ SHA-256(text)`.
 fn key(text: &str) -> RecordKey {
     let mut multihash = vec![0x12, 0x20];
@@ -114,6 +121,14 @@ mod tests {
             rendezvous.steps(S + S / 10, "c", "b", true),
             [Step::Withdraw(key("a")), Step::Meet(key("c")), Step::Meet(key("b"))]
         );
+    }
+
+    #[test]
+    fn strangers_can_fill_this_networks_places_alone() {
+        let [previous, current, next] = ["a", "b", "c"].map(str::to_owned);
+        let places = Windows { previous, current, next };
+        assert!(["a", "b", "c"].iter().all(|text| is_key_of(&key(text), &places)));
+        assert!(!is_key_of(&key("d"), &places));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io, sync::Arc, time::Duration};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::PeerId;
 use tokio::{
-    sync::{Notify, Semaphore, mpsc, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, watch},
     time::{sleep, timeout},
 };
 
@@ -27,7 +27,7 @@ const COMING: Duration = Duration::from_secs(30);
 /// Bytes of a message that needs no room set aside. A network of 100 nodes has messages of 16 KB.
 const SMALL: usize = 64 << 10;
 
-/// Bytes of larger messages that are read at once, from all peers; others wait for their turn.
+/// Bytes of larger messages that are read, or wait to be dealt with, at once, from all peers; others wait for their turn.
 const ROOM: usize = 64 << 20;
 
 /// Between tries to open it: first and longest.
@@ -96,7 +96,10 @@ pub(in crate::edgevpn) fn framed(rpc: &Rpc) -> Framed {
     prefix.into()
 }
 
-/// What messages of all peers may take together while they are read.
+/// A large message's part of the room that there is.
+pub(in crate::edgevpn) type Place = OwnedSemaphorePermit;
+
+/// What messages of all peers may take together until they were dealt with.
 #[derive(Clone, Debug)]
 pub(in crate::edgevpn) struct Room {
     kib: Arc<Semaphore>,
@@ -110,11 +113,11 @@ impl Room {
     }
 }
 
-/// The next message of a stream; none at its end.
+/// The next message of a stream, with its place if it is a large one; none at its end.
 ///
 /// # Errors
 /// The stream broke, or a message is longer than there is room for, or none at all, or takes too long to come.
-pub(in crate::edgevpn) async fn read(stream: &mut Stream, room: &Room) -> io::Result<Option<Rpc>> {
+pub(in crate::edgevpn) async fn read(stream: &mut Stream, room: &Room) -> io::Result<Option<(Rpc, Option<Place>)>> {
     let mut length = 0_usize;
     for n in 0..MAX_PREFIX {
         let mut byte = [0];
@@ -132,10 +135,11 @@ pub(in crate::edgevpn) async fn read(stream: &mut Stream, room: &Room) -> io::Re
     if length > room.most {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a message longer than the token allows"));
     }
-    let _place = match length > SMALL {
-        true => Some(
-            room.kib.acquire_many(u32::try_from(length / 1024).unwrap_or(u32::MAX)).await.map_err(io::Error::other)?,
-        ),
+    let place = match length > SMALL {
+        true => {
+            let kib = u32::try_from(length / 1024).unwrap_or(u32::MAX);
+            Some(Arc::clone(&room.kib).acquire_many_owned(kib).await.map_err(io::Error::other)?)
+        }
         false => None,
     };
     // It grows as the bytes come: a length alone sets nothing aside.
@@ -145,7 +149,8 @@ pub(in crate::edgevpn) async fn read(stream: &mut Stream, room: &Room) -> io::Re
     if bytes.len() < length {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    Rpc::decode(&bytes).map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    let rpc = Rpc::decode(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(Some((rpc, place)))
 }
 
 struct Task {

@@ -29,11 +29,17 @@ const POLITENESS: std::ops::Range<u64> = 100..400;
 /// Messages that wait to be passed on; beyond, the oldest is dropped, and the next sync of its author repairs it.
 const WAITING: usize = 256;
 
+/// Bytes of their data at most, likewise: 256 of the largest messages would be a gigabyte.
+const WAITING_BYTES: usize = 32 << 20;
+
 /// Members that a message is passed on to.
 const MEMBERS: usize = 3;
 
 /// Topics that one peer may subscribe to here. A node of edgevpn has one or two.
 const TOPICS: usize = 16;
+
+/// Bytes of the name of such a topic; edgevpn's have 32. Whoever subscribes has proved nothing, and its names are kept.
+const TOPIC: usize = 128;
 
 /// Peers remembered as having one message.
 const HOLDERS: usize = 64;
@@ -108,7 +114,7 @@ impl Router {
     pub(in crate::edgevpn) fn subscribes(&mut self, peer: &PeerId, topic: String, wants: bool) -> bool {
         let Some(peer) = self.peers.get_mut(peer) else { return false };
         match wants {
-            true => peer.topics.len() < TOPICS && peer.topics.insert(topic),
+            true => topic.len() <= TOPIC && peer.topics.len() < TOPICS && peer.topics.insert(topic),
             false => peer.topics.remove(&topic),
         }
     }
@@ -131,8 +137,12 @@ impl Router {
 
     /// A message that was found good is passed on.
     pub(in crate::edgevpn) fn pass_on(&mut self, now: Duration, id: MessageId, message: SignedMessage) {
-        if self.waiting.len() >= WAITING {
-            self.waiting.pop_front();
+        let mut bytes: usize = self.waiting.iter().map(|waiting| waiting.message.data().len()).sum();
+        bytes += message.data().len();
+        while (self.waiting.len() >= WAITING || bytes > WAITING_BYTES)
+            && let Some(dropped) = self.waiting.pop_front()
+        {
+            bytes -= dropped.message.data().len();
         }
         let at = now + Duration::from_millis(self.rng.random_range(POLITENESS));
         self.waiting.push_back(Waiting { at, id, message });
@@ -315,5 +325,24 @@ mod tests {
             lab.hear(MS, 0, &message);
         }
         assert_eq!(lab.router.waiting.len(), WAITING);
+    }
+
+    #[test]
+    fn names_of_topics_that_strangers_subscribe_to_are_bounded() {
+        let mut lab = Lab::new(1, 0);
+        let peer = lab.peers[0];
+        assert!(!lab.router.subscribes(&peer, "t".repeat(TOPIC + 1), true));
+        assert!(lab.router.subscribes(&peer, "t".repeat(TOPIC), true));
+    }
+
+    #[test]
+    fn large_messages_that_wait_are_bounded_by_their_bytes() {
+        let mut lab = Lab::new(2, 0);
+        let keypair = Keypair::generate_ed25519();
+        for seqno in 0..10 {
+            let message = SignedMessage::sign(&keypair, seqno, "t", vec![0; 4 << 20]).unwrap();
+            lab.router.pass_on(MS, message.id(), message);
+        }
+        assert_eq!(lab.router.waiting.len(), WAITING_BYTES / (4 << 20));
     }
 }

@@ -20,8 +20,9 @@ use crate::{
         admission::Standing,
         complaint,
         dialer::{Source, Target},
+        legacy::Company,
         listen, mdns, node_of,
-        rendezvous::Step,
+        rendezvous::{self, Step},
     },
     token::Token,
 };
@@ -106,6 +107,12 @@ impl Actor {
                 ..
             } => self.on_providers(providers),
             kad::Event::InboundRequest { request: kad::InboundRequest::AddProvider { record: Some(record) } } => {
+                // Nodes of edgevpn's meet here as well. They prove nothing, and there is room for a few dozen keys.
+                let is_member = matches!(self.admission.standing(&record.provider), Standing::Member { .. });
+                let is_ours = || rendezvous::is_key_of(&record.key, &self.token.rendezvous(self.unix_s()));
+                if self.admission.takes_legacy() && !is_member && !is_ours() {
+                    return;
+                }
                 if let Some(kademlia) = self.swarm.behaviour_mut().kademlia.as_mut() {
                     self.providers.tell(Instant::now(), kademlia.store_mut(), record);
                 }
@@ -138,6 +145,10 @@ impl Actor {
         info: identify::Info,
     ) {
         let standing = self.admission.standing(&peer);
+        // Whoever came in and has proved nothing may tell anything of where it sees this node; who was dialled was chosen.
+        let was_dialled = |legacy: &Company| legacy.was_dialled(peer, connection);
+        let is_believed = standing != Standing::Legacy || self.legacy.as_ref().is_some_and(was_dialled);
+        let at_first = at_first && is_believed;
         if standing == Standing::Legacy
             && let Some(legacy) = &mut self.legacy
             && !legacy.identified(peer, connection, &info.protocols)

@@ -437,9 +437,13 @@ impl Actor {
 
     // === the clock ===
 
-    fn tick(&mut self) {
+    fn unix_s(&self) -> u64 {
         let clock = SystemTime::now() + self.config.clock_ahead;
-        let unix_s = clock.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        clock.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+
+    fn tick(&mut self) {
+        let unix_s = self.unix_s();
         let gossip = &mut self.swarm.behaviour_mut().members.gossip;
         self.topics.turn(gossip, &self.token, unix_s);
         for (peer, score) in self.scores.decay() {

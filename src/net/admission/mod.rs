@@ -299,8 +299,10 @@ impl Admission {
     fn remember(&self, peer: PeerId, standing: Standing) {
         let standings = &self.inner.standings;
         if standings.len() >= REMEMBERED && !standings.contains_key(&peer) {
-            // Any other entry does: which of sixteen thousand goes makes no difference to anyone.
-            let victim = standings.iter().next().map(|entry| *entry.key());
+            // Anybody who is no member, as strangers come with as many keys as they like; then anybody.
+            let is_member = |standing: &Standing| matches!(standing, Standing::Member { .. });
+            let outsider = standings.iter().find(|entry| !is_member(entry.value())).map(|entry| *entry.key());
+            let victim = outsider.or_else(|| standings.iter().next().map(|entry| *entry.key()));
             if let Some(victim) = victim {
                 standings.remove(&victim);
             }
