@@ -48,7 +48,7 @@ pub struct Edgevpn {
     pub published_total: u64,
     /// Passed on, once for each peer.
     pub passed_on_total: u64,
-    /// Messages and blocks that were not believed, by reason: `forged`, `sealed` (of another token or another time), `unread`,
+    /// Messages and blocks that were not believed, by reason: `forged`, `replayed`, `sealed` (of another token or another time), `unread`,
     /// `refused`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dropped: BTreeMap<String, u64>,

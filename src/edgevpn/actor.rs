@@ -69,6 +69,9 @@ const SPREADS: Duration = Duration::from_millis(500);
 /// later.
 const MET: usize = 65_536;
 
+/// Legacy nodes in a view, those that are connected before others: twice as many as can be connected.
+const NOMINEES: usize = 1024;
+
 /// Between complaints about messages that could not be opened.
 const COMPLAIN: Duration = Duration::from_secs(600);
 
@@ -140,6 +143,7 @@ struct State {
     heard_same: bool,
     account: Account,
     complained: Option<Duration>,
+    outgrown: Option<Duration>,
     told_one: Option<String>,
     tasks: JoinSet<()>,
     readers: HashMap<PeerId, AbortHandle>,
@@ -180,6 +184,7 @@ impl Actor {
             heard_same: false,
             account: Account::default(),
             complained: None,
+            outgrown: None,
             told_one: None,
             tasks: JoinSet::new(),
             readers: HashMap::new(),
@@ -315,7 +320,10 @@ impl Actor {
             state.account.forged += 1;
             return tracing::debug!(peer = %from, %error, "edgevpn's gossip: a forged message");
         }
-        state.router.learn(moment.now, from, id.clone());
+        if !state.router.learn(moment.now, from, &message) {
+            state.account.replayed += 1;
+            return tracing::debug!(peer = %from, "edgevpn's gossip: a message of long ago");
+        }
         if let Some(author) = message.author() {
             state.feeds.heard(moment.now, author, from);
         }
@@ -386,7 +394,7 @@ impl Actor {
         let members = members.connected.iter().filter_map(direct).map(|(peer, number, _)| (peer, number, true));
         let legacy = legacy.connected.iter().filter_map(direct).filter(|(.., direct)| *direct);
         let wanted: HashMap<PeerId, (u64, bool)> =
-            members.chain(legacy.map(|(peer, number, _)| (peer, number, false))).map(|(p, n, m)| (p, (n, m))).collect();
+            legacy.map(|(peer, number, _)| (peer, number, false)).chain(members).map(|(p, n, m)| (p, (n, m))).collect();
         // Whoever comes back may have forgotten this node.
         state.links.retain(|peer, _| wanted.contains_key(peer));
         state.members = wanted.iter().filter(|(_, (_, is_member))| *is_member).map(|(peer, _)| *peer).collect();
@@ -565,10 +573,13 @@ impl Actor {
         let sealed =
             envelope::seal(&self.token.sealing_key(unix_s).current, rand::random(), block.to_json().as_bytes());
         if sealed.len() > self.most() {
-            return tracing::warn!(
-                bytes = sealed.len(),
-                "edgevpn's ledger has outgrown the token's max_message_size, and is not sent"
-            );
+            let now = state.started.elapsed();
+            if state.outgrown.is_none_or(|at| now > at + COMPLAIN) {
+                state.outgrown = Some(now);
+                let bytes = sealed.len();
+                tracing::warn!(bytes, "edgevpn's ledger has outgrown the token's max_message_size, and is not sent");
+            }
+            return;
         }
         state.seqno += 1;
         let topic = self.token.edgevpn_topic(unix_s).current;
@@ -615,6 +626,9 @@ impl Actor {
         let is_connected = |node: &NodeId| legacy.connected.get(node).is_some_and(|peer| peer.path != Path::Relayed);
         let nominees = state.presence.nominees(now, is_connected);
         let mut nominees: Vec<_> = nominees.into_iter().filter(|nominee| nominee.node != self.node).collect();
+        // Whoever writes more into the ledger than there can be is not followed further.
+        nominees.sort_by_key(|nominee| (!is_connected(&nominee.node), !nominee.fresh));
+        nominees.truncate(NOMINEES);
         if self.offer.is_user() {
             let knows_us =
                 |node: &NodeId| peer_of(node).and_then(|peer| state.told.get(&peer)).is_some_and(|at| *at <= now);
@@ -631,7 +645,8 @@ impl Actor {
             changed
         });
         self.outlets.peers.send_if_modified(|known| {
-            let both = members.connected.iter().chain(&legacy.connected);
+            // A member is a member, whatever else it was.
+            let both = legacy.connected.iter().chain(&members.connected);
             let both = Peers { connected: both.map(|(node, peer)| (*node, peer.clone())).collect() };
             let changed = !known.is_same(&both);
             if changed {

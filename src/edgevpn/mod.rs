@@ -78,6 +78,8 @@ pub struct Account {
     pub passed_on: u64,
     /// Messages that their author has not signed.
     pub forged: u64,
+    /// Messages of long ago, sent once more.
+    pub replayed: u64,
     /// Messages that could not be opened: of another token or another time.
     pub sealed: u64,
     /// Messages that held no block.

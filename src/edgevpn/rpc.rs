@@ -166,6 +166,11 @@ impl SignedMessage {
         self.author
     }
 
+    /// Its number among those of its author.
+    pub(super) fn seqno(&self) -> Option<u64> {
+        Some(u64::from_be_bytes(self.wire.seqno().try_into().ok()?))
+    }
+
     pub(super) fn topic(&self) -> &str {
         self.wire.topic()
     }

@@ -336,6 +336,7 @@ fn export_of(export: crate::worker::ExportStatus) -> api::Export {
 fn edgevpn_of(account: &edgevpn::Account) -> api::Edgevpn {
     let dropped = [
         ("forged", account.forged),
+        ("replayed", account.replayed),
         ("sealed", account.sealed),
         ("unread", account.unread),
         ("refused", account.refused),

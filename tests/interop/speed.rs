@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Rounds; more with `ROUNDS`.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 6;
 
 /// Seconds of one measurement.
 const SECONDS: u32 = 3;
@@ -90,9 +90,9 @@ async fn measure(front: SocketAddr, args: &[&str], path: &str) -> Figure {
     let after = |label: &str| text.lines().find_map(|line| Some(line.trim().strip_prefix(label)?.trim().to_owned()));
     let sum = |line: String| line.split([' ', ',']).filter_map(|word| word.parse::<u64>().ok()).sum();
     Figure {
-        requests: after("Requests/sec:").and_then(|text| text.parse().ok()).unwrap_or_default(),
-        mib: after("Transfer/sec:").map(|text| mib(&text)).unwrap_or_default(),
-        p99_ms: after("99%").map(|text| milliseconds(&text)).unwrap_or_default(),
+        requests: after("Requests/sec:").and_then(|text| text.parse().ok()).expect("requests per second of wrk's"),
+        mib: after("Transfer/sec:").map(|text| mib(&text)).expect("a rate of wrk's"),
+        p99_ms: after("99%").map(|text| milliseconds(&text)).expect("a quantile of wrk's"),
         failed: after("Socket errors:").map_or(0, sum) + after("Non-2xx or 3xx responses:").map_or(0, sum),
     }
 }
@@ -164,15 +164,20 @@ async fn the_table_of_speed() {
         let is_bulk = trial + 1 == TRIALS.len();
         let amount = |figure: &Figure| if is_bulk { figure.mib } else { figure.requests };
         println!("\n**{name}**\n");
-        println!("| chain | {} | of edgevpn 0.34's | p99 | failed |", if is_bulk { "MiB/s" } else { "requests/s" });
+        println!(
+            "| chain | {} | least to most | of edgevpn 0.34's | p99 |",
+            if is_bulk { "MiB/s" } else { "requests/s" }
+        );
         println!("|---|---|---|---|---|");
         for (chain, (name, _)) in chains.iter().enumerate() {
             let (figures, theirs) = (&found[&(trial, chain)], &found[&(trial, 1)]);
             let ratio = median(figures.iter().zip(theirs).map(|(one, base)| amount(one) / amount(base)).collect());
             let (many, p99) =
                 (median(figures.iter().map(amount).collect()), median(figures.iter().map(|one| one.p99_ms).collect()));
-            let failed: u64 = figures.iter().map(|one| one.failed).sum();
-            println!("| {name} | {many:.0} | {ratio:.2} | {p99:.1} ms | {failed} |");
+            let (least, most) =
+                figures.iter().map(amount).fold((f64::MAX, 0.0), |(a, b), one| (one.min(a), one.max(b)));
+            assert_eq!(figures.iter().map(|one| one.failed).sum::<u64>(), 0, "requests failed by way of {name}");
+            println!("| {name} | {many:.0} | {least:.0} to {most:.0} | {ratio:.2} | {p99:.1} ms |");
         }
     }
 }

@@ -16,4 +16,5 @@
 
 pub(super) mod feeds;
 pub(super) mod link;
+mod replays;
 pub(super) mod router;

@@ -14,6 +14,7 @@ use std::{
 use libp2p::PeerId;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IteratorRandom};
 
+use super::replays::Replays;
 use crate::edgevpn::rpc::{MessageId, SignedMessage};
 
 /// A message that was heard once is not heard again for so long: the seen cache of go-libp2p-pubsub.
@@ -57,6 +58,7 @@ pub(in crate::edgevpn) struct Router {
     rng: StdRng,
     peers: BTreeMap<PeerId, Peer>,
     seen: HashMap<MessageId, Seen>,
+    replays: Replays,
     /// In the order they were first heard.
     order: VecDeque<(Duration, MessageId)>,
     waiting: VecDeque<Waiting>,
@@ -86,6 +88,7 @@ impl Router {
             rng: StdRng::seed_from_u64(seed),
             peers: BTreeMap::new(),
             seen: HashMap::new(),
+            replays: Replays::default(),
             order: VecDeque::new(),
             waiting: VecDeque::new(),
         }
@@ -130,9 +133,15 @@ impl Router {
         false
     }
 
-    /// A new message is its author's.
-    pub(in crate::edgevpn) fn learn(&mut self, now: Duration, from: PeerId, id: MessageId) {
-        self.remember(now, id, Some(from));
+    /// A new message is its author's. Whether it is to be heeded: one that was said long ago, and is sent once more, is not.
+    pub(in crate::edgevpn) fn learn(&mut self, now: Duration, from: PeerId, message: &SignedMessage) -> bool {
+        self.remember(now, message.id(), Some(from));
+        let Some((author, seqno)) = message.author().zip(message.seqno()) else { return false };
+        let is_replay = self.replays.is_one(now, &author, seqno);
+        if !is_replay {
+            self.replays.learn(now, author, seqno, SEEN_FOR);
+        }
+        !is_replay
     }
 
     /// A message that was found good is passed on.
@@ -248,7 +257,7 @@ mod tests {
         fn hear(&mut self, now: Duration, from: usize, message: &SignedMessage) -> bool {
             let is_new = self.router.hears(now, self.peers[from], &message.id());
             if is_new {
-                self.router.learn(now, self.peers[from], message.id());
+                self.router.learn(now, self.peers[from], message);
                 self.router.pass_on(now, message.id(), message.clone());
             }
             is_new
