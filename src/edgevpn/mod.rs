@@ -11,8 +11,8 @@
 //! ```
 //!
 //! What comes out is what the rest of the library knows already: a [`View`] in which some entries are marked *legacy*, who
-//! is connected, and tunnels. Two pure cores decide, [`replica`] (what the block is) and [`presence`] (what of it is
-//! believed); the [`actor`] performs.
+//! is connected, and tunnels. Two pure cores decide, `replica` (what the block is) and `presence` (what of it is
+//! believed); the `actor` performs.
 //!
 //! **Limits.** Whoever holds the token may write whatever it likes into that ledger, in anybody's name, and erase it. So
 //! its word nominates and a connection decides; and nothing that it says touches the members' own ledger.
