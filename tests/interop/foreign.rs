@@ -9,10 +9,13 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{network::Network, space::Space};
+use crate::{network::Network, space::Space, within};
 
 /// From its start until it says that it is ready, and from a question to its answer.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// Looks at the other's ledger before something is said once more: some seconds.
+const LOOKS: u32 = 40;
 
 /// Which edgevpn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +99,20 @@ impl Foreign {
         let state = self.ask(json!({"do": "ledger"})).await;
         let entries = state["storage"][bucket].as_object().cloned().unwrap_or_default();
         entries.into_iter().map(|(key, entry)| (key, entry["value"].as_str().unwrap().to_owned())).collect()
+    }
+
+    /// Has it say something, again and again until `other` holds it: without ownership, of two writes at one moment edgevpn keeps
+    /// one, and somebody's heartbeat may be the other.
+    pub async fn tells(&mut self, other: &mut Self, limit: Duration, key: &str, value: Value) {
+        let (mut looks, text) = (0_u32, value.to_string());
+        within(limit, &format!("{key} {text} at the other"), async || {
+            if looks.is_multiple_of(LOOKS) {
+                self.ask(json!({"do": "put", "bucket": "test", "key": key, "value": value})).await;
+            }
+            looks += 1;
+            other.entry("test", key).await.filter(|(held, _)| *held == text)
+        })
+        .await;
     }
 
     /// The height of its ledger.

@@ -26,12 +26,15 @@ async fn entries_are_seen_both_ways_and_by_way_of_ours() {
         let user = within(SOON, &what, async || one.entry("users", ours.id()).await).await;
         assert!(user.0.contains(ours.id()), "{user:?}");
         within(SOON, "our heartbeat", async || one.entry("healthcheck", ours.id()).await).await;
-        one.ask(json!({"do": "put", "bucket": "test", "key": "k", "value": {"said": "by one"}})).await;
-        let seen = within(SOON, "the other knows what one said", async || other.entry("test", "k").await).await;
-        assert_eq!(seen.0, r#"{"said":"by one"}"#);
+        one.tells(&mut other, SOON, "k", json!({"said": "by one"})).await;
         assert_eq!(one.peers().await, [ours.id()]);
         let service = json!({"PeerID": one.id(), "Name": "ssh"});
-        one.ask(json!({"do": "put", "bucket": "services", "key": "ssh", "value": service})).await;
+        within(SOON, "a service that one wrote", async || {
+            one.ask(json!({"do": "put", "bucket": "services", "key": "ssh", "value": service})).await;
+            let seen = |status: p2p_fed::api::Status| status.services.into_iter().any(|it| !it.workers.is_empty());
+            seen(ours.status().await).then_some(())
+        })
+        .await;
         ours.worker("ssh", one.id()).await;
     }
 }

@@ -74,10 +74,6 @@ async fn two_of_theirs_hear_each_other_through_rotations_by_way_of_ours() {
     one.ask(json!({"do": "connect", "address": other.address()})).await;
     for turn in 0..12 {
         tokio::time::sleep(Duration::from_secs(WINDOW.into())).await;
-        one.ask(json!({"do": "put", "bucket": "test", "key": "turn", "value": turn})).await;
-        within(Duration::from_secs(30), &format!("turn {turn} at the other"), async || {
-            other.entry("test", "turn").await.filter(|(value, _)| *value == turn.to_string())
-        })
-        .await;
+        one.tells(&mut other, Duration::from_secs(30), "turn", json!(turn)).await;
     }
 }
