@@ -65,8 +65,14 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long a block needs to be read by whom it was sent to.
 const SPREADS: Duration = Duration::from_millis(500);
 
-/// Nodes remembered as having been connected; nodes of LocalAI's are others at each start. Beyond, names of services are taken over
-/// later.
+/// From the first block that was heard until a name that nobody holds is taken.
+const LISTEN: Duration = Duration::from_secs(3);
+
+/// A node that was connected and is no more is gone after so long: a connection that broke has been made anew by then.
+const TAKEN_OVER: Duration = Duration::from_secs(8);
+
+/// Nodes remembered as having been connected; nodes of LocalAI's are others at each start. Beyond, those that
+/// are gone are forgotten.
 const MET: usize = 65_536;
 
 /// Legacy nodes in a view, those that are connected before others: twice as many as can be connected.
@@ -131,8 +137,8 @@ struct State {
     topics: Topics,
     /// Since when each peer has probably known that this node is a user.
     told: HashMap<PeerId, Duration>,
-    /// Whoever was connected since this node started.
-    met: BTreeSet<NodeId>,
+    /// Whoever was connected since this node started, and when that was so last.
+    met: HashMap<NodeId, Duration>,
     /// Who has subscribed since the block was said last.
     newcomers: BTreeSet<PeerId>,
     /// What is in the replica as this node's word.
@@ -175,7 +181,7 @@ impl Actor {
             feeds: Feeds::default(),
             topics: Topics::default(),
             told: HashMap::new(),
-            met: BTreeSet::new(),
+            met: HashMap::new(),
             newcomers: BTreeSet::new(),
             said: BTreeSet::new(),
             seqno: 0,
@@ -386,9 +392,6 @@ impl Actor {
     fn on_peers(&mut self, state: &mut State) {
         let members = self.inlets.members.borrow_and_update().clone();
         let legacy = self.inlets.legacy.borrow_and_update().clone();
-        if state.met.len() < MET {
-            state.met.extend(members.connected.keys().chain(legacy.connected.keys()));
-        }
         // edgevpn's own nodes send nothing by relays.
         let direct = |(node, peer): (&NodeId, &Peer)| Some((peer_of(node)?, peer.number, peer.path != Path::Relayed));
         let members = members.connected.iter().filter_map(direct).map(|(peer, number, _)| (peer, number, true));
@@ -427,6 +430,7 @@ impl Actor {
 
     fn tick(&mut self, state: &mut State) {
         let now = state.started.elapsed();
+        self.meet(state, now);
         state.presence.note(now, state.replica.storage());
         self.listen(state);
         self.greet(state);
@@ -440,6 +444,16 @@ impl Actor {
                 let block = state.replica.current().clone();
                 self.publish(state, &block);
             }
+        }
+    }
+
+    /// Remembers who is connected.
+    fn meet(&self, state: &mut State, now: Duration) {
+        if state.met.len() >= MET {
+            state.met.retain(|_, last| now < *last + TAKEN_OVER);
+        }
+        for peers in [&self.inlets.members, &self.inlets.legacy] {
+            state.met.extend(peers.borrow().connected.keys().map(|node| (*node, now)));
         }
     }
 
@@ -492,18 +506,23 @@ impl Actor {
     /// Whether the name of a service is free in edgevpn's ledger, or this node's. Whoever is there holds it; of two members that
     /// took it at the same moment, the one with the smaller id.
     fn may_hold(&self, state: &State, now: Duration, service: &str) -> bool {
-        let patience = if state.links.is_empty() { JOIN } else { 3 * JOIN };
-        if state.replica.current().index == 0 && now < patience {
+        let has_said = state.said.iter().any(|said| said.bucket == SERVICES && said.key == service);
+        let alone = if state.links.is_empty() { JOIN } else { 3 * JOIN };
+        // The first block heard may be an old one, passed on late.
+        let listened_until = state.presence.since().map_or(alone, |since| since + LISTEN);
+        if !has_said && now < listened_until {
             return false;
         }
         let Some((holder, beats)) = state.presence.holder(now, service) else { return true };
         let is_connected = |peers: &watch::Receiver<Arc<Peers>>| peers.borrow().connected.contains_key(&holder);
         let lives = match is_connected(&self.inlets.members) || is_connected(&self.inlets.legacy) {
             true => true,
-            // The connection is the truth, where there ever was one.
-            false => beats && !state.met.contains(&holder),
+            // The connection is the truth, where there ever was one, and it did not just break.
+            false => match state.met.get(&holder) {
+                Some(last) => now < *last + TAKEN_OVER,
+                None => beats,
+            },
         };
-        let has_said = state.said.iter().any(|said| said.bucket == SERVICES && said.key == service);
         let is_member = self.inlets.views.borrow().nodes.contains_key(&holder);
         holder == self.node || !lives || has_said && is_member && holder > self.node
     }

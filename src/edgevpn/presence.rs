@@ -116,6 +116,11 @@ impl Presence {
         self.entries.contains_key(&(USERS.to_owned(), peer.to_string()))
     }
 
+    /// When the ledger was first seen to hold something.
+    pub(super) fn since(&self) -> Option<Duration> {
+        self.since
+    }
+
     /// Who holds a service's name, and whether there is reason to believe that it is still there: its heartbeat, or that this
     /// node has not looked long enough to know.
     pub(super) fn holder(&self, now: Duration, service: &str) -> Option<(NodeId, bool)> {

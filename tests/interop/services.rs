@@ -62,7 +62,8 @@ async fn a_name_that_two_of_ours_expose_is_held_by_one_and_taken_over() {
     let before = theirs.index().await;
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(theirs.index().await - before < 20, "they fight over the name");
-    assert_eq!(get(local).await, Some((200, "first".to_owned())));
+    let logs = format!("{}\n{}", one.log(), other.log());
+    assert_eq!(get(local).await, Some((200, "first".to_owned())), "{logs}");
     one.kill().await;
     within(SOON, "the second", async || get(local).await.filter(|answer| answer.1 == "second")).await;
 }
