@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::token::Token;
 
-    /// The token of edgevpn-wire's worked example, at the first second of 2026.
+    /// The token whose vectors are in the protocol's page, at the first second of 2026.
     fn keys() -> Windows<SealingKey> {
         token().sealing_key(1_767_225_600)
     }
