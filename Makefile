@@ -96,7 +96,7 @@ netns-tools:
 FOREIGN := target/interop/foreign-peer
 INTEROP := P2P_FED_BIN="$(CURDIR)/$(BIN)" FOREIGN_PEERS="$(CURDIR)/target/interop" $(CARGO) test --locked --package p2p-fed-interop --test interop -- --ignored --nocapture
 
-interop: build foreign-peers ## beside real nodes of edgevpn, which LocalAI's federation is built on; needs Go, and root for mDNS
+interop: build foreign-peers $(if $(WITHOUT),,netns-tools) ## beside real nodes of edgevpn, which LocalAI's federation is built on; needs Go, and root for mDNS
 	$(INTEROP) --test-threads=$(or $(THREADS),4) --skip the_table $(if $(WITHOUT),--skip $(WITHOUT))
 
 interop-bench: build foreign-peers peers ## requests and bytes per second through our front and through edgevpn's, as a table; needs Go
